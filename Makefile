@@ -1,0 +1,51 @@
+# `make demo` and `make test` need Python 3.11 or newer, make, and a package registry.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test check format openapi tiny-world clean
+
+help:  ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED)  ## Make .venv with everything in it
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make setup PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	@# torch first and pinned: an open range would fetch gigabytes of GPU packages.
+	$(PIP) install --quiet -c constraints.txt torch
+	$(PIP) install --quiet -c constraints.txt -e '.[worker,local,train,dev]'
+	@touch $@
+
+demo: setup  ## Draw a StyleAligned set over HTTP into demo-output/
+	$(BIN)/attention-please demo
+
+up: setup  ## Run API, worker and broker here until Ctrl-C
+	$(BIN)/attention-please up
+
+test: setup  ## Run the tests
+	$(BIN)/python -m pytest
+
+check: setup  ## Format, lint, types, layers, OpenAPI drift
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m service.openapi --check
+
+format: setup  ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+openapi: setup  ## Write openapi/openapi.json from the code
+	$(BIN)/python -m service.openapi
+
+tiny-world: setup  ## Train the built-in model anew (hours on two cores)
+	$(BIN)/python -m training all
+
+clean:  ## Remove what was made here, but not the models
+	rm -rf .venv demo-output data build *.egg-info
