@@ -1,0 +1,1 @@
+"""The domain: what the service and the worker share. It knows no HTTP."""

@@ -1,0 +1,56 @@
+"""Technique name -> request model, function, artifacts: the only registry.
+
+Reading it costs nothing: a technique's function, and torch with it, is imported when a
+worker first runs it. The service reads names and request models only.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from core.contract.errors import NotFound
+from core.contract.models import Family
+from core.contract.pictures import Picture
+from core.contract.requests import JobRequest, StyleAlignedRequest
+
+
+@dataclass(frozen=True)
+class Technique:
+    """One paper's method, as the service offers it and the worker runs it."""
+
+    name: str
+    title: str
+    request: type[JobRequest]
+    families: frozenset[Family]
+    function: str
+    """`module:name` of a function (model, request, report) -> iterator of pictures."""
+
+    def load(self) -> Callable[..., Iterator[Picture]]:
+        """Import the function that runs it."""
+        function: Callable[..., Iterator[Picture]] = pkgutil.resolve_name(self.function)
+        return function
+
+
+TECHNIQUES = {
+    technique.name: technique
+    for technique in (
+        Technique(
+            name="style-aligned",
+            title="Pictures of several prompts in one style (StyleAligned, CVPR 2024)",
+            request=StyleAlignedRequest,
+            families=frozenset({"sd1", "sd2", "sdxl"}),
+            function="core.algorithms.style_aligned:style_aligned",
+        ),
+    )
+}
+
+
+def technique(name: str) -> Technique:
+    """The technique called `name`. Raises NotFound."""
+    try:
+        return TECHNIQUES[name]
+    except KeyError:
+        known = ", ".join(sorted(TECHNIQUES))
+        raise NotFound(f"There is no technique {name!r}. Known: {known}.") from None

@@ -1,0 +1,33 @@
+"""Where pictures are kept: the protocol, and how a name is made safe."""
+
+from __future__ import annotations
+
+import re
+from typing import BinaryIO, Protocol
+
+ARTIFACT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+
+
+class ArtifactStore(Protocol):
+    """Files of jobs, written under one attempt each.
+
+    Writing makes nothing visible. The job record's move to `succeeded` names the attempt
+    whose files count; that one compare-and-set is the commit, so a late attempt can write
+    but never be seen.
+    """
+
+    def put(self, job_id: str, attempt: int, name: str, data: bytes) -> None:
+        """Store a file durably, whole or not at all. Raises OSError."""
+        ...
+
+    def open(self, job_id: str, attempt: int, name: str) -> BinaryIO:
+        """Read a file. Raises FileNotFoundError."""
+        ...
+
+    def delete(self, job_id: str, keep_attempt: int | None = None) -> None:
+        """Remove a job's files, all but those of `keep_attempt`. Missing files are fine."""
+        ...
+
+    def check(self) -> None:
+        """Raise OSError if files can't be written."""
+        ...

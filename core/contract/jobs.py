@@ -1,0 +1,90 @@
+"""The job: one queued run of a request, and the moves it may make."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.contract.errors import JobError
+
+JobStatus = Literal["queued", "running", "succeeded", "failed", "canceled"]
+
+FINAL: frozenset[JobStatus] = frozenset({"succeeded", "failed", "canceled"})
+
+# From where each status may be reached. `running` to `queued` is a lost worker's job going back.
+LEGAL_MOVES: dict[JobStatus, frozenset[JobStatus]] = {
+    "queued": frozenset({"running"}),
+    "running": frozenset({"queued"}),
+    "succeeded": frozenset({"running"}),
+    "failed": frozenset({"queued", "running"}),
+    "canceled": frozenset({"queued", "running"}),
+}
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Progress(Frozen):
+    """How far a running job is."""
+
+    stage: str = Field(description="loading, denoising, decoding or storing.")
+    step: int = Field(ge=0, description="Steps of this stage that are done.")
+    steps: int = Field(ge=0, description="Steps of this stage in all.")
+    fraction: float = Field(ge=0, le=1, description="Of the whole job.")
+
+
+class Artifact(Frozen):
+    """A stored file of a job."""
+
+    name: str
+    kind: str = Field(description="image, reference or grid.")
+    media_type: str
+    width: int | None = Field(default=None, description="Pixels.")
+    height: int | None = Field(default=None, description="Pixels.")
+    size_bytes: int
+    sha256: str = Field(description="Of the file, lower-case hexadecimal.")
+    metadata: dict[str, Any] = {}
+
+
+class JobWarning(Frozen):
+    """Something a caller should know about a job that went on."""
+
+    code: str
+    detail: str
+
+
+class Job(Frozen):
+    """A job as it is recorded. What HTTP shows of it is `service.views.JobView`."""
+
+    id: str
+    technique: str
+    owner: str = Field(description="Id of the API key that submitted it.")
+    pool: str = Field(description="The queue, and so the workers, that it belongs to.")
+    status: JobStatus
+    revision: int = Field(description="Grows with each change of the record.")
+    attempt: int = Field(description="Runs begun so far; also the fencing token of the last.")
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    expires_at: datetime | None = Field(default=None, description="Set when the job ends.")
+    deadline_at: datetime | None = None
+    cancel_requested: bool = False
+    request: dict[str, Any] = Field(description="The effective request.")
+    progress: Progress | None = None
+    artifacts: tuple[Artifact, ...] = ()
+    measures: dict[str, Any] = {}
+    warnings: tuple[JobWarning, ...] = ()
+    error: JobError | None = None
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in FINAL
+
+
+def new_job_id() -> str:
+    """An id that can't be guessed: 128 random bits."""
+    return f"job_{secrets.token_hex(16)}"

@@ -1,0 +1,90 @@
+"""Which diffusion models a deployment serves, read from a `models.toml`."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from core.contract.errors import FieldError, InvalidRequest
+
+Family = Literal["sd1", "sd2", "sdxl"]
+
+BUILT_IN_MODELS = Path(__file__).resolve().parents[2] / "models" / "models.toml"
+
+
+class ModelSpec(BaseModel):
+    """One model: where its weights are, and what can be asked of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    source: str = Field(description="A folder in diffusers layout, or a hub repository id.")
+    revision: str | None = None
+    variant: str | None = None
+    family: Family
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        default="auto", description="auto: float16 on a GPU, float32 elsewhere."
+    )
+    width: int = Field(gt=0, description="Default width in pixels.")
+    height: int = Field(gt=0, description="Default height in pixels.")
+    grid: int = Field(gt=0, description="Widths and heights are multiples of this, in pixels.")
+    min_size: int = Field(gt=0, description="Smallest side in pixels.")
+    max_size: int = Field(gt=0, description="Largest side in pixels.")
+    steps: int = Field(default=50, gt=0)
+    guidance_scale: float = Field(default=7.5, ge=1)
+    max_batch: int = Field(
+        default=8, ge=2, description="Pictures denoised at once, the reference included."
+    )
+
+    def size_fault(self, pixels: int) -> str | None:
+        """What is wrong with a side of `pixels`, or None."""
+        if self.min_size <= pixels <= self.max_size and pixels % self.grid == 0:
+            return None
+        return (
+            f"{pixels} is not a size {self.name} can draw: "
+            f"use a multiple of {self.grid} from {self.min_size} to {self.max_size} pixels."
+        )
+
+
+class ModelCatalog(BaseModel):
+    """The models of a deployment, and the one used when a request names none."""
+
+    model_config = ConfigDict(frozen=True)
+
+    default: str
+    models: dict[str, ModelSpec]
+
+    @model_validator(mode="after")
+    def _default_is_served(self) -> Self:
+        if self.default not in self.models:
+            raise ValueError(f"the default model {self.default!r} is not among the models")
+        return self
+
+    def resolve(self, name: str | None) -> ModelSpec:
+        """The model called `name`, or the default. Raises InvalidRequest if there is none."""
+        spec = self.models.get(self.default if name is None else name)
+        if spec is None:
+            known = ", ".join(sorted(self.models))
+            raise InvalidRequest.of(
+                [FieldError(pointer="/model", detail=f"There is no such model. Known: {known}.")]
+            )
+        return spec
+
+
+def load_catalog(path: Path) -> ModelCatalog:
+    """Read `models.toml`: `default = "name"` and one `[models.name]` table each.
+
+    A `source` that is a folder beside the file is made absolute; any other is a hub id.
+    Raises OSError, tomllib.TOMLDecodeError or pydantic.ValidationError for a bad file.
+    """
+    document = tomllib.loads(path.read_text())
+    tables = document.pop("models", {})
+    for name, table in tables.items():
+        folder = path.parent / str(table.get("source", ""))
+        if folder.is_dir():
+            table["source"] = str(folder.resolve())
+        table["name"] = name
+    return ModelCatalog.model_validate(document | {"models": tables})

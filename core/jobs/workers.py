@@ -1,0 +1,56 @@
+"""Which workers are alive, and what they hold warm. Each renews its entry or vanishes."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import cast
+
+from pydantic import BaseModel, ConfigDict
+from redis import Redis
+
+from core.jobs.store import PREFIX
+
+_ENTRY = PREFIX + "worker:"
+_NAMES = PREFIX + "workers"  # of all that announced themselves, so that no one has to scan
+
+
+class WorkerInfo(BaseModel):
+    """What a worker tells about itself."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    pool: str
+    device: str
+    warm_models: tuple[str, ...]
+    since: datetime
+
+
+def announce(redis: Redis, worker: WorkerInfo, ttl_seconds: float) -> None:
+    """Say that `worker` is alive for the next `ttl_seconds`."""
+    with redis.pipeline(transaction=True) as pipe:
+        pipe.set(_ENTRY + worker.name, worker.model_dump_json(), px=int(ttl_seconds * 1000))
+        pipe.sadd(_NAMES, worker.name)
+        pipe.execute()
+
+
+def withdraw(redis: Redis, name: str) -> None:
+    """Say that a worker has stopped."""
+    with redis.pipeline(transaction=True) as pipe:
+        pipe.delete(_ENTRY + name)
+        pipe.srem(_NAMES, name)
+        pipe.execute()
+
+
+def alive(redis: Redis, pool: str | None = None) -> list[WorkerInfo]:
+    """The workers that are alive, of one pool or of all, by name."""
+    names = sorted(name.decode() for name in cast(set[bytes], redis.smembers(_NAMES)))
+    if not names:
+        return []
+    entries = cast(list[bytes | None], redis.mget([_ENTRY + name for name in names]))
+    # Who vanished is forgotten here; should it come back, it announces itself again.
+    if vanished := [name for name, entry in zip(names, entries, strict=True) if entry is None]:
+        redis.srem(_NAMES, *vanished)
+    workers = [WorkerInfo.model_validate(json.loads(entry)) for entry in entries if entry]
+    return [worker for worker in workers if pool is None or worker.pool == pool]

@@ -1,0 +1,68 @@
+"""The artifact store on a local or shared disk."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+from core.contract.artifacts import ARTIFACT_NAME
+
+_JOB_ID = re.compile(r"job_[0-9a-f]{32}")
+
+
+class DiskStore:
+    """Files at `root/<job>/<attempt>/<name>`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def put(self, job_id: str, attempt: int, name: str, data: bytes) -> None:
+        """Store a file whole or not at all: written aside, synced, then renamed."""
+        path = self._path(job_id, attempt, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".writing-{secrets.token_hex(8)}")
+        try:
+            with aside.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+
+    def open(self, job_id: str, attempt: int, name: str) -> BinaryIO:
+        """Read a file. Raises FileNotFoundError."""
+        return self._path(job_id, attempt, name).open("rb")
+
+    def delete(self, job_id: str, keep_attempt: int | None = None) -> None:
+        """Remove a job's files, all but those of `keep_attempt`."""
+        folder = self._folder(job_id)
+        if keep_attempt is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        for attempt in folder.iterdir() if folder.is_dir() else ():
+            if attempt.name != str(keep_attempt):
+                shutil.rmtree(attempt, ignore_errors=True)
+
+    def check(self) -> None:
+        """Raise OSError if files can't be written."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self.root) as probe:
+            probe.write(b"ok")
+
+    def _folder(self, job_id: str) -> Path:
+        # Ids and names come from the record, but a path is never built from the unchecked.
+        if not _JOB_ID.fullmatch(job_id):
+            raise FileNotFoundError(job_id)
+        return self.root / job_id
+
+    def _path(self, job_id: str, attempt: int, name: str) -> Path:
+        if not ARTIFACT_NAME.fullmatch(name):
+            raise FileNotFoundError(name)
+        return self._folder(job_id) / str(attempt) / name

@@ -1,0 +1,46 @@
+"""Pictures to bytes, with the recipe that made them inside."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from PIL import Image, PngImagePlugin
+
+from core.contract.jobs import Artifact
+from core.contract.requests import Output
+
+MEDIA_TYPES = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
+SUFFIXES = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
+RECIPE_KEY = "attention-please"
+
+
+def encode(image: Image.Image, output: Output, recipe: Mapping[str, Any]) -> bytes:
+    """The file of `image`. A PNG carries `recipe` as a JSON text chunk."""
+    buffer = io.BytesIO()
+    if output.format == "png":
+        chunks = PngImagePlugin.PngInfo()
+        chunks.add_itxt(RECIPE_KEY, json.dumps(recipe, sort_keys=True, ensure_ascii=False))
+        image.save(buffer, "PNG", pnginfo=chunks)
+    else:
+        image.save(buffer, output.format.upper(), quality=output.quality)
+    return buffer.getvalue()
+
+
+def describe(
+    stem: str, kind: str, image: Image.Image, data: bytes, output: Output, metadata: dict[str, Any]
+) -> Artifact:
+    """What the job record says of a picture whose file is `data`."""
+    return Artifact(
+        name=stem + SUFFIXES[output.format],
+        kind=kind,
+        media_type=MEDIA_TYPES[output.format],
+        width=image.width,
+        height=image.height,
+        size_bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        metadata=metadata,
+    )

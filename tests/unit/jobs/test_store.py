@@ -1,0 +1,271 @@
+"""The job record: legal moves only, one owner at a time, nothing lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from redis import Redis
+
+from core.contract.errors import AttemptSuperseded, Conflict, JobError, NotFound
+from core.contract.jobs import Artifact, Job, JobWarning, Progress
+from core.jobs.store import Claim, JobStore
+
+LEASE = 30
+BRIEF = 0.02
+LOST = JobError(code="worker-lost", detail="Three workers died.", retryable=True)
+GRID = Artifact(name="grid.png", kind="grid", media_type="image/png", size_bytes=3, sha256="0" * 64)
+HALF = Progress(stage="denoising", step=5, steps=10, fraction=0.5)
+
+
+@pytest.fixture
+def job(store: JobStore, new_job: Callable[..., Job]) -> Job:
+    """A queued job."""
+    job = new_job()
+    store.create(job)
+    return job
+
+
+def claimed(store: JobStore, job: Job, lease_seconds: float = LEASE) -> Claim:
+    claim = store.claim(job.id, lease_seconds)
+    assert claim is not None
+    return claim
+
+
+def lost(store: JobStore, job: Job) -> Claim:
+    """A claim whose lease is over."""
+    claim = claimed(store, job, BRIEF)
+    time.sleep(2 * BRIEF)
+    return claim
+
+
+def test_a_record_reads_back_as_it_was_written(
+    store: JobStore, new_job: Callable[..., Job]
+) -> None:
+    job = new_job(request={"prompts": ["naïve café 🐈 \u0000"], "metadata": {"a": "ü"}})
+    store.create(job)
+    assert store.get(job.id) == job
+
+
+def test_a_job_that_was_never_created_is_not_found(store: JobStore) -> None:
+    for job_id in ("job_" + "0" * 32, "", "*", "../queued"):
+        with pytest.raises(NotFound):
+            store.get(job_id)
+        assert store.claim(job_id, LEASE) is None
+
+
+def test_a_claim_begins_an_attempt(store: JobStore, job: Job) -> None:
+    claim = claimed(store, job)
+    running = store.get(job.id)
+    assert (running.status, running.attempt, claim.attempt) == ("running", 1, 1)
+    assert running.started_at is not None
+    assert running.revision > job.revision
+    assert claim.job == running
+
+
+def test_of_many_that_claim_a_job_at_once_one_gets_it(
+    store: JobStore, job: Job, redis_url: str
+) -> None:
+    gate = threading.Barrier(16)
+
+    def claim() -> Claim | None:
+        with Redis.from_url(redis_url) as own:
+            rival = JobStore(own)
+            gate.wait()
+            return rival.claim(job.id, LEASE)
+
+    with ThreadPoolExecutor(16) as rivals:
+        claims = [rival.result() for rival in [rivals.submit(claim) for _ in range(16)]]
+    assert len([won for won in claims if won]) == 1
+    assert store.get(job.id).attempt == 1
+
+
+def test_beats_tell_progress_and_hold_the_lease(store: JobStore, job: Job) -> None:
+    claim = lost(store, job)
+    assert store.expired_leases() == [job.id]
+    assert store.beat(claim, LEASE, HALF) is False
+    assert store.expired_leases() == []
+    assert store.get(job.id).progress == HALF
+
+
+def test_a_beat_without_progress_changes_nothing_to_see(store: JobStore, job: Job) -> None:
+    claim = claimed(store, job)
+    store.beat(claim, LEASE, HALF)
+    before = store.get(job.id)
+    store.beat(claim, LEASE)
+    assert store.get(job.id) == before
+
+
+def test_success_names_the_files_and_sets_when_they_go(
+    store: JobStore, job: Job, redis: Redis
+) -> None:
+    warning = JobWarning(code="empty-mask", detail="The mask is empty.")
+    store.succeed(claimed(store, job), [GRID], {"run_seconds": 2.5}, [warning])
+    done = store.get(job.id)
+    assert (done.status, done.artifacts, done.warnings) == ("succeeded", (GRID,), (warning,))
+    assert (done.measures, done.progress) == ({"run_seconds": 2.5}, None)
+    assert done.ended_at is not None
+    assert done.expires_at is not None
+    ttl_seconds = job.request["ttl_seconds"]
+    assert (done.expires_at - done.ended_at).total_seconds() == ttl_seconds
+    assert ttl_seconds - 5 < redis.ttl(f"attention-please:job:{job.id}") <= ttl_seconds
+
+
+def test_the_record_of_a_job_that_goes_on_does_not_expire(
+    store: JobStore, job: Job, redis: Redis
+) -> None:
+    claimed(store, job)
+    assert redis.ttl(f"attention-please:job:{job.id}") == -1
+
+
+def end(store: JobStore, claim: Claim, to: str) -> None:
+    match to:
+        case "succeeded":
+            store.succeed(claim, [GRID], {})
+        case "failed":
+            store.fail(claim, LOST)
+        case _:
+            store.canceled(claim)
+
+
+@pytest.mark.parametrize("final", ["succeeded", "failed", "canceled"])
+def test_a_final_job_never_changes_again(store: JobStore, job: Job, final: str) -> None:
+    claim = claimed(store, job)
+    end(store, claim, final)
+    ended = store.get(job.id)
+    assert ended.status == final
+    for to in ("succeeded", "failed", "canceled"):
+        with pytest.raises(AttemptSuperseded):
+            end(store, claim, to)
+    with pytest.raises(AttemptSuperseded):
+        store.beat(claim, LEASE, HALF)
+    with pytest.raises(Conflict, match=final):
+        store.request_cancel(job.id)
+    store.fail_queued(job, LOST)
+    assert store.claim(job.id, LEASE) is None
+    assert not store.requeue(job.id, lost=True)
+    assert not store.requeue(job.id, lost=False)
+    assert not store.fail_lost(job, LOST)
+    assert store.get(job.id) == ended
+
+
+def test_a_superseded_attempt_writes_nothing(store: JobStore, job: Job) -> None:
+    late = lost(store, job)
+    assert store.requeue(job.id, lost=True)
+    for to in ("succeeded", "failed", "canceled"):
+        with pytest.raises(AttemptSuperseded):
+            end(store, late, to)
+    current = claimed(store, job)
+    assert current.attempt == 2
+    before = store.get(job.id)
+    for to in ("succeeded", "failed", "canceled"):
+        with pytest.raises(AttemptSuperseded):
+            end(store, late, to)
+    with pytest.raises(AttemptSuperseded):
+        store.beat(late, LEASE, HALF)
+    assert store.get(job.id) == before
+    store.succeed(current, [GRID], {})
+    assert store.get(job.id).artifacts == (GRID,)
+
+
+def test_a_lost_job_goes_back_only_once_its_lease_is_over(store: JobStore, job: Job) -> None:
+    claim = claimed(store, job)
+    store.beat(claim, LEASE, HALF)
+    assert not store.requeue(job.id, lost=True)
+    assert not store.fail_lost(job, LOST)
+    store.beat(claim, BRIEF)
+    time.sleep(2 * BRIEF)
+    assert store.requeue(job.id, lost=True)
+    back = store.get(job.id)
+    assert (back.status, back.attempt, back.progress) == ("queued", 1, None)
+    assert store.expired_leases() == []
+    assert store.waiting_longer_than(-1) == [job.id]
+
+
+def test_a_worker_that_stops_gives_its_job_back_at_once(store: JobStore, job: Job) -> None:
+    claimed(store, job)
+    assert store.requeue(job.id, lost=False)
+    assert store.get(job.id).status == "queued"
+
+
+def test_a_job_that_is_lost_too_often_fails(store: JobStore, job: Job) -> None:
+    lost(store, job)
+    assert store.fail_lost(job, LOST)
+    failed = store.get(job.id)
+    assert (failed.status, failed.error) == ("failed", LOST)
+
+
+def test_a_queued_job_can_fail_without_a_run(store: JobStore, job: Job) -> None:
+    late = JobError(code="deadline-exceeded", detail="It waited too long.", retryable=False)
+    store.fail_queued(job, late)
+    assert store.get(job.id).error == late
+    assert store.waiting_longer_than(-1) == []
+
+
+def test_a_running_job_does_not_fail_as_a_queued_one(store: JobStore, job: Job) -> None:
+    claimed(store, job)
+    store.fail_queued(job, LOST)
+    assert store.get(job.id).status == "running"
+
+
+def test_cancel_ends_a_queued_job_at_once(store: JobStore, job: Job) -> None:
+    assert store.request_cancel(job.id).status == "canceled"
+    assert store.claim(job.id, LEASE) is None
+    assert store.waiting_longer_than(-1) == []
+
+
+def test_cancel_asks_a_running_job_which_learns_of_it_at_its_next_beat(
+    store: JobStore, job: Job
+) -> None:
+    claim = claimed(store, job)
+    assert store.beat(claim, LEASE) is False
+    assert store.request_cancel(job.id).status == "running"
+    assert store.beat(claim, LEASE) is True
+    store.canceled(claim)
+    assert store.get(job.id).status == "canceled"
+
+
+def test_cancel_outlives_the_worker_it_was_asked_of(store: JobStore, job: Job) -> None:
+    lost(store, job)
+    store.request_cancel(job.id)
+    store.requeue(job.id, lost=True)
+    assert store.beat(claimed(store, job), LEASE) is True
+
+
+def test_cancel_and_claim_at_once_leave_no_job_uncanceled(
+    store: JobStore, new_job: Callable[..., Job], redis_url: str
+) -> None:
+    gate = threading.Barrier(2)
+
+    def claim(job: Job) -> Claim | None:
+        with Redis.from_url(redis_url) as own:
+            rival = JobStore(own)
+            gate.wait()
+            return rival.claim(job.id, LEASE)
+
+    for _ in range(30):
+        job = new_job()
+        store.create(job)
+        with ThreadPoolExecutor() as worker:
+            claiming = worker.submit(claim, job)
+            gate.wait()
+            store.request_cancel(job.id)
+        won = claiming.result()
+        assert store.get(job.id).status == "canceled" or (won and store.beat(won, LEASE))
+
+
+def test_a_job_that_waits_is_found_until_it_is_delivered_again(store: JobStore, job: Job) -> None:
+    time.sleep(0.05)
+    assert store.waiting_longer_than(0.04) == [job.id]
+    store.mark_delivered(job.id)
+    assert store.waiting_longer_than(0.04) == []
+    assert store.waiting_longer_than(-1) == [job.id]
+
+
+def test_delivery_of_a_job_that_is_not_queued_is_not_noted(store: JobStore, job: Job) -> None:
+    claimed(store, job)
+    store.mark_delivered(job.id)
+    assert store.waiting_longer_than(-1) == []
