@@ -1,0 +1,1 @@
+"""Load pipelines, run the denoising loop, and go between pixels and latents."""

@@ -1,0 +1,41 @@
+"""The exact settings reproduce the authors' own code, tensor by tensor.
+
+The cases are not part of this repository. They are looked for in `../shared/parity`, or
+where `ATTENTION_PLEASE_PARITY` says.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.parity.case import load_case
+from tests.parity.run import CASES
+
+ROOT = Path(__file__).resolve().parents[2]
+PARITY = Path(os.environ.get("ATTENTION_PLEASE_PARITY", ROOT.parent / "shared" / "parity"))
+
+
+@pytest.mark.skipif(not PARITY.is_dir(), reason="the parity cases (../shared/parity) are not here")
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_every_tensor_is_within_its_tolerance(name: str) -> None:
+    path = PARITY / f"{name}.json"
+    made = CASES[name](load_case(path, PARITY / "models"))
+    wanted = {k: v for k, v in load_file(path.with_suffix(".safetensors")).items() if "out." in k}
+    tolerances = json.loads(path.read_text())["tolerance"]
+    assert set(made) == set(wanted)
+    errors = {
+        tensor: ((made[tensor] - want).abs().max() / want.abs().max()).item()
+        for tensor, want in wanted.items()
+    }
+    assert {t: e for t, e in errors.items() if e > _tolerance(t, tolerances)} == {}
+
+
+def _tolerance(tensor: str, tolerances: dict[str, float]) -> float:
+    fitting = [pattern for pattern in tolerances if fnmatch.fnmatch(tensor, pattern)]
+    return tolerances[max(fitting, key=len, default="default")]

@@ -1,0 +1,141 @@
+"""StyleAligned on tiny random models of every family."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from core.algorithms.style_aligned import style_aligned
+from core.contract.errors import InvalidRequest, JobCanceled, NumericsFailure
+from core.contract.jobs import Progress
+from core.contract.models import Family
+from core.contract.pictures import Picture
+from core.contract.requests import StyleAlignedRequest
+from core.diffusion.model import DiffusionModel
+from tests.tiny_models import tiny_model
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[Family, DiffusionModel]:
+    families: tuple[Family, ...] = ("sd1", "sd2", "sdxl")
+    return {f: tiny_model(tmp_path_factory.mktemp(f), f) for f in families}
+
+
+@pytest.fixture
+def sd1(models: dict[Family, DiffusionModel]) -> DiffusionModel:
+    return models["sd1"]
+
+
+def draw(model: DiffusionModel, **body: Any) -> list[Picture]:
+    request = StyleAlignedRequest.model_validate({"seed": 5} | body).resolve(model.spec)
+    return list(style_aligned(model, request, lambda progress: None))
+
+
+def by_stem(pictures: list[Picture]) -> dict[str, Any]:
+    return {picture.stem: np.asarray(picture.image) for picture in pictures}
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+def test_every_family_draws_a_set(family: Family, models: dict[Family, DiffusionModel]) -> None:
+    pictures = draw(models[family], prompts=["a cat", "a house"], style="neon")
+    assert [p.stem for p in pictures] == ["reference", "image-000", "image-001", "grid"]
+    assert pictures[1].image.size == (64, 64)
+    assert pictures[2].metadata == {"prompt": "a house, neon", "seed": 6}
+
+
+def test_the_same_request_gives_the_same_pictures(sd1: DiffusionModel) -> None:
+    one, other = (by_stem(draw(sd1, prompts=["a cat", "a house"])) for _ in range(2))
+    assert all(np.array_equal(one[stem], other[stem]) for stem in one)
+
+
+def test_the_reference_is_drawn_as_if_it_were_alone(sd1: DiffusionModel) -> None:
+    alone = by_stem(draw(sd1, prompts=["a cat"]))
+    among = by_stem(draw(sd1, prompts=["a cat", "a house", "a boat"]))
+    assert np.abs(alone["image-000"].astype(int) - among["image-000"].astype(int)).max() <= 1
+    assert np.array_equal(among["reference"], among["image-000"])
+
+
+def test_a_reference_of_its_own_is_returned_beside_the_prompts(sd1: DiffusionModel) -> None:
+    pictures = draw(sd1, prompts=["a cat", "a boat"], reference={"prompt": "a house"})
+    assert [p.stem for p in pictures] == ["reference", "image-000", "image-001", "grid"]
+    assert pictures[0].metadata["prompt"] == "a house"
+    assert pictures[-1].metadata == {"pictures": 3}
+
+
+def test_chunks_give_what_one_batch_gives(sd1: DiffusionModel) -> None:
+    prompts = ["a cat", "a house", "a boat", "a tree", "a car", "a fish"]
+    chunked = by_stem(draw(sd1, prompts=prompts))  # 4 at once: three chunks
+    pair = by_stem(draw(sd1, prompts=[prompts[0], {"text": prompts[5], "seed": 10}]))
+    assert len(chunked) == len(prompts) + 2
+    assert np.abs(chunked["image-005"].astype(int) - pair["image-001"].astype(int)).max() <= 1
+
+
+def test_sharing_changes_targets_and_not_the_reference(sd1: DiffusionModel) -> None:
+    off = {"attention": False, "adain_queries": False, "adain_keys": False, "group_norm": False}
+    shared = by_stem(draw(sd1, prompts=["a cat", "a house"]))
+    apart = by_stem(draw(sd1, prompts=["a cat", "a house"], sharing=off))
+    difference = np.abs(shared["image-000"].astype(int) - apart["image-000"].astype(int))
+    assert difference.max() <= 1
+    assert not np.array_equal(shared["image-001"], apart["image-001"])
+
+
+@pytest.mark.parametrize(
+    "sharing",
+    [
+        {"adain_values": True},
+        {"adain_queries": False, "adain_keys": False},
+        {"full": True},
+        {"layers": 0.5},
+        {"score_shift": 0.7},
+        {"score_scale": 0.5},
+        {"group_norm": False},
+        {"attention": False},
+    ],
+)
+def test_each_ablation_draws_another_picture(sd1: DiffusionModel, sharing: Any) -> None:
+    base = by_stem(draw(sd1, prompts=["a cat", "a house"]))
+    varied = by_stem(draw(sd1, prompts=["a cat", "a house"], sharing=sharing))
+    assert not np.array_equal(base["image-001"], varied["image-001"])
+
+
+def test_progress_only_grows_and_ends_below_one(sd1: DiffusionModel) -> None:
+    told: list[Progress] = []
+    request = StyleAlignedRequest.model_validate({"prompts": ["a"] * 6, "seed": 1})
+    list(style_aligned(sd1, request.resolve(sd1.spec), told.append))
+    fractions = [progress.fraction for progress in told]
+    assert fractions == sorted(fractions)
+    assert fractions[0] == 0
+    assert 0.8 < fractions[-1] < 1
+    assert {progress.stage for progress in told} == {"denoising", "decoding"}
+
+
+def test_a_canceled_run_leaves_the_pipeline_as_it_was(sd1: DiffusionModel) -> None:
+    before = dict(sd1.unet.attn_processors)
+
+    def cancel(progress: Progress) -> None:
+        if progress.step == 2:
+            raise JobCanceled("enough")
+
+    request = StyleAlignedRequest.model_validate({"prompts": ["a", "b"]}).resolve(sd1.spec)
+    with pytest.raises(JobCanceled):
+        list(style_aligned(sd1, request, cancel))
+    assert all(sd1.unet.attn_processors[name] is p for name, p in before.items())
+
+
+def test_numbers_that_are_none_fail_as_numerics(sd1: DiffusionModel) -> None:
+    weight = sd1.unet.conv_out.bias
+    kept = weight.detach().clone()
+    try:
+        weight.fill_(torch.nan)
+        with pytest.raises(NumericsFailure):
+            draw(sd1, prompts=["a cat"])
+    finally:
+        weight.copy_(kept)
+
+
+def test_full_sharing_that_does_not_fit_one_batch_is_refused(sd1: DiffusionModel) -> None:
+    with pytest.raises(InvalidRequest, match="at most 4"):
+        draw(sd1, prompts=["a"] * 5, sharing={"full": True})

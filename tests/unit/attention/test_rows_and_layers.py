@@ -1,0 +1,74 @@
+"""Row maps, and which layers a fraction takes."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.attention.layers import (
+    AttentionLayer,
+    authors_self_layers,
+    self_attention_layers,
+    spread,
+)
+from core.attention.rows import Row, RowMap, all_rows_shared, first_row_shared
+from core.contract.models import Family
+from tests.tiny_models import tiny_model
+
+
+def test_each_half_has_its_own_reference() -> None:
+    rows = first_row_shared(3, guided=True).rows
+    assert [row.half for row in rows] == ["uncond"] * 3 + ["cond"] * 3
+    assert [row.reads for row in rows] == [(), (0,), (0,), (), (3,), (3,)]
+    assert [row.role for row in rows] == ["reference", "target", "target"] * 2
+
+
+def test_full_sharing_stays_inside_a_half() -> None:
+    rows = all_rows_shared(3, guided=True).rows
+    assert rows[1].reads == (0, 2)
+    assert rows[3].reads == (4, 5)
+
+
+def test_runs_cover_every_row_once_in_order() -> None:
+    for row_map in (first_row_shared(4, guided=True), all_rows_shared(3, guided=False)):
+        covered = [i for run in row_map.runs() for i in range(run.rows.start, run.rows.stop)]
+        assert covered == list(range(len(row_map)))
+
+
+@pytest.mark.parametrize("reads", [(0,), (2,), (-1,)])
+def test_a_row_can_read_neither_itself_nor_nobody(reads: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="can't read"):
+        RowMap((Row("cond", 0, "target", reads), Row("cond", 0, "reference")))
+
+
+def layers(count: int) -> list[AttentionLayer]:
+    return [AttentionLayer(f"layer-{i}", "down", 0, 0, i, "attn1") for i in range(count)]
+
+
+@given(st.integers(1, 140), st.floats(0, 1))
+def test_a_fraction_of_layers_is_what_it_says_and_evenly_spread(
+    count: int, fraction: float
+) -> None:
+    taken = [layer.depth for layer in spread(layers(count), fraction)]
+    assert len(taken) == round(fraction * count)
+    gaps = {after - before for before, after in pairwise(taken)}
+    assert not gaps or max(gaps) - min(gaps) <= 1
+
+
+def test_the_authors_rule_takes_more_layers_than_it_says() -> None:
+    assert len(authors_self_layers(layers(70), 0.3)) == 24
+    assert len(spread(layers(70), 0.3)) == 21
+    assert authors_self_layers(layers(70), 0) == []
+    assert len(authors_self_layers(layers(70), 1)) == 70
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+def test_layers_are_known_by_name_in_every_family(family: Family, tmp_path: Path) -> None:
+    unet = tiny_model(tmp_path, family).unet
+    found = self_attention_layers(unet)
+    assert {layer.place for layer in found} == {"down", "mid", "up"}
+    assert all(unet.get_submodule(layer.name).processor is not None for layer in found)
