@@ -1,0 +1,47 @@
+"""The application: routes put together, nothing done at import."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from fastapi import FastAPI
+
+from core.contract.settings import Settings
+from service import artifacts, health, jobs, models, problems, techniques
+from service.backends import opened
+from service.documentation import API_VERSION, document
+from service.middleware import RequestContext
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The service for `settings`. Clients and files are opened when it starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with opened(settings) as app.state.backends:
+            yield
+
+    app = FastAPI(
+        title="attention-please",
+        summary="Attention control in diffusion models, as a service.",
+        description=(
+            "Submit a job, look at it until it is final, download its pictures by their signed "
+            "URLs. Errors are problem details (RFC 9457) with a stable `code`. Unknown fields "
+            "are errors. Times are RFC 3339 in UTC. Each answer names its request in "
+            "`X-Request-Id`."
+        ),
+        version=API_VERSION,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    # Who runs the app may replace it, so that no caller who waits holds up the end.
+    app.state.is_stopping = lambda: False
+    app.add_middleware(RequestContext)
+    problems.install(app)
+    for part in (techniques, jobs, artifacts, models, health):
+        app.include_router(part.router)
+    app.openapi = partial(document, app)  # type: ignore[method-assign]
+    return app

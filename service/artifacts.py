@@ -1,0 +1,141 @@
+"""The files of a job, by signed URL or API key."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Annotated, BinaryIO
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from fastapi.responses import StreamingResponse
+
+from core.contract.errors import Gone, NotFound, Unavailable
+from core.contract.jobs import Artifact, Job
+from service.auth import Credentials, owner_of
+from service.backends import Backends, WithBackends
+from service.conditional import byte_range, matches
+from service.documentation import (
+    ETAG,
+    NOT_MODIFIED,
+    IfNoneMatch,
+    JobId,
+    Responses,
+    problem_responses,
+)
+from service.jobs import owned_job
+from service.signing import check_signature
+
+_CHUNK_BYTES = 1 << 16
+_FILE = {"schema": {"type": "string", "format": "binary"}}
+_SUCCESSES: Responses = {
+    200: {"description": "The file.", "content": {"image/*": _FILE}, "headers": ETAG},
+    206: {"description": "The part asked for with `Range`.", "content": {"image/*": _FILE}},
+}
+
+router = APIRouter(tags=["Jobs"])
+
+Name = Annotated[str, Path(description="The artifact's name.", examples=["image-000.png"])]
+
+
+def _readable_job(
+    job_id: JobId,
+    name: Name,
+    backends: WithBackends,
+    credentials: Credentials,
+    expires: Annotated[
+        str | None, Query(description="Unix time until which the URL is valid.")
+    ] = None,
+    signature: Annotated[str | None, Query(description="Made by the service.")] = None,
+) -> Job:
+    """The job, where the URL is signed for this file of it or the key is its owner's."""
+    if expires is None and signature is None:
+        owner = owner_of(credentials, backends.settings.api_key_hashes)
+        return owned_job(backends, job_id, owner)
+    check_signature(backends.secret, job_id, name, expires or "", signature or "")
+    return backends.jobs.get(job_id)
+
+
+def _wanted_range(
+    range_: Annotated[
+        str | None,
+        Header(alias="Range", description="One range of bytes.", examples=["bytes=0-1023"]),
+    ] = None,
+    if_range: Annotated[
+        str | None, Header(description="The `ETag` for which `Range` was meant.")
+    ] = None,
+) -> tuple[str | None, str | None]:
+    return range_, if_range
+
+
+@router.get(
+    "/v1/jobs/{job_id}/artifacts/{name}",
+    operation_id="getArtifact",
+    summary="Download a file of a job",
+    response_class=Response,
+    responses=_SUCCESSES | NOT_MODIFIED | problem_responses(401, 403, 404, 410, 416, 503),
+    # Beside the API key, nothing: the signature in the URL is enough.
+    openapi_extra={"security": [{}]},
+)
+def get_artifact(
+    name: Name,
+    job: Annotated[Job, Depends(_readable_job)],
+    backends: WithBackends,
+    wanted_range: Annotated[tuple[str | None, str | None], Depends(_wanted_range)],
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """By its signed `url` no API key is needed; a key reads its own jobs' files without one."""
+    artifact = _artifact(job, name)
+    etag = f'"{artifact.sha256}"'
+    headers = _headers(job, artifact, etag)
+    if matches(if_none_match, etag):
+        return Response(status_code=304, headers=headers)
+    wanted, if_range = wanted_range
+    # A part of what the caller has begun to read is no use once the whole is another.
+    part = byte_range(wanted, artifact.size_bytes) if if_range in (None, etag) else None
+    start, end = part or (0, artifact.size_bytes)
+    headers["Content-Length"] = str(end - start)
+    if part:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{artifact.size_bytes}"
+    return StreamingResponse(
+        _read(_open(backends, job, name), start, end),
+        206 if part else 200,
+        headers=headers,
+        media_type=artifact.media_type,
+    )
+
+
+def _artifact(job: Job, name: str) -> Artifact:
+    for artifact in job.artifacts:
+        if artifact.name == name:
+            return artifact
+    names = ", ".join(artifact.name for artifact in job.artifacts) or "none yet"
+    raise NotFound(f"The job has no such artifact. It has: {names}.")
+
+
+def _headers(job: Job, artifact: Artifact, etag: str) -> dict[str, str]:
+    assert job.expires_at is not None
+    left = max(0, int(job.expires_at.timestamp() - time.time()))
+    return {
+        "ETag": etag,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": f"private, max-age={left}, immutable",
+        "Content-Disposition": f'inline; filename="{artifact.name}"',
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+def _open(backends: Backends, job: Job, name: str) -> BinaryIO:
+    try:
+        return backends.artifacts.open(job.id, job.attempt, name)
+    except FileNotFoundError:
+        raise Gone("The file has been removed.") from None
+    except OSError as error:
+        raise Unavailable("The artifact store does not answer. Try again.") from error
+
+
+def _read(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+    with file:
+        file.seek(start)
+        while chunk := file.read(min(_CHUNK_BYTES, end - start)):
+            start += len(chunk)
+            yield chunk

@@ -1,0 +1,74 @@
+"""What the routes stand on: the job record, the queue, the files, the models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from core.contract.artifacts import ArtifactStore
+from core.contract.models import ModelCatalog, load_catalog
+from core.contract.settings import Settings
+from core.jobs.queue import JobQueue
+from core.jobs.store import JobStore
+from core.storage.disk import DiskStore
+from service.signing import signing_secret
+
+
+@dataclass(frozen=True)
+class Backends:
+    """Opened once, when the service starts."""
+
+    settings: Settings
+    redis: Redis
+    jobs: JobStore
+    queue: JobQueue
+    artifacts: ArtifactStore
+    models: ModelCatalog
+    secret: bytes
+    """Signs artifact URLs."""
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Backends]:
+    """The backends of a deployment; Redis need not answer yet.
+
+    Raises OSError or ValueError where the models file or the data directory is unusable.
+    """
+    redis = _redis(settings.redis_url)
+    try:
+        yield Backends(
+            settings=settings,
+            redis=redis,
+            jobs=JobStore(redis),
+            queue=JobQueue(redis, settings.pool),
+            artifacts=DiskStore(settings.data_dir / "artifacts"),
+            models=load_catalog(settings.models_file),
+            secret=signing_secret(settings),
+        )
+    finally:
+        redis.close()
+
+
+def _redis(url: str) -> Redis:
+    # A broker that does not answer is told to the caller at once: waiting is theirs to do.
+    # The one retry is for a pooled connection that a broker's restart has closed.
+    return Redis.from_url(
+        url,
+        socket_connect_timeout=1,
+        socket_timeout=2,
+        retry=Retry(NoBackoff(), retries=1),
+    )
+
+
+def _backends(request: Request) -> Backends:
+    return cast(Backends, request.app.state.backends)
+
+
+WithBackends = Annotated[Backends, Depends(_backends)]

@@ -1,0 +1,71 @@
+"""Which models can be asked for."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from core.catalog import TECHNIQUES
+from core.contract.models import Family, ModelSpec
+from core.jobs.workers import WorkerInfo, alive
+from service.auth import Caller
+from service.backends import WithBackends
+from service.documentation import problem_responses
+from service.views import View
+
+router = APIRouter(tags=["Models"])
+
+
+class ModelView(View):
+    """A model, what it can do, and what it does when a request does not say."""
+
+    name: str = Field(description="For the `model` field of a request.")
+    family: Family
+    techniques: tuple[str, ...]
+    width: int = Field(description="Default, in pixels.")
+    height: int = Field(description="Default, in pixels.")
+    grid: int = Field(description="Widths and heights are multiples of this, in pixels.")
+    min_size: int = Field(description="Smallest side, in pixels.")
+    max_size: int = Field(description="Largest side, in pixels.")
+    steps: int = Field(description="Default number of denoising steps.")
+    guidance_scale: float = Field(description="Default.")
+    warm_workers: tuple[str, ...] = Field(description="Workers that have it loaded.")
+
+
+class ModelList(View):
+    """The models of this service."""
+
+    default: str = Field(description="Used when a request names no model.")
+    models: tuple[ModelView, ...]
+
+
+@router.get(
+    "/v1/models",
+    operation_id="listModels",
+    summary="List the models",
+    response_description="The models, by name.",
+    responses=problem_responses(401, 503),
+)
+def list_models(backends: WithBackends, caller: Caller) -> ModelList:
+    """What can be asked for, with sizes and defaults, and where it would start at once."""
+    workers = alive(backends.redis, backends.settings.pool)
+    catalog = backends.models
+    specs = [catalog.models[name] for name in sorted(catalog.models)]
+    return ModelList(default=catalog.default, models=tuple(_view(spec, workers) for spec in specs))
+
+
+def _view(spec: ModelSpec, workers: list[WorkerInfo]) -> ModelView:
+    techniques = (t.name for t in TECHNIQUES.values() if spec.family in t.families)
+    return ModelView(
+        name=spec.name,
+        family=spec.family,
+        techniques=tuple(sorted(techniques)),
+        width=spec.width,
+        height=spec.height,
+        grid=spec.grid,
+        min_size=spec.min_size,
+        max_size=spec.max_size,
+        steps=spec.steps,
+        guidance_scale=spec.guidance_scale,
+        warm_workers=tuple(sorted(w.name for w in workers if spec.name in w.warm_models)),
+    )

@@ -1,0 +1,131 @@
+"""Submit a job: one route a technique, made from the catalog."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from redis.exceptions import RedisError
+
+from core.catalog import TECHNIQUES, Technique
+from core.contract.errors import FieldError, InvalidRequest
+from core.contract.jobs import Job, new_job_id
+from core.contract.models import ModelCatalog
+from core.contract.requests import JobRequest
+from service.auth import Caller
+from service.backends import Backends, WithBackends
+from service.body import parse, read_json
+from service.documentation import ETAG, RETRY_AFTER, Responses, header, problem_responses
+from service.jobs import job_response
+from service.views import JobView, job_path
+from service.wait import Wait, no_more_waiting, until_ended
+
+router = APIRouter(tags=["Techniques"])
+_log = logging.getLogger(__name__)
+
+
+def effective_request(technique: Technique, body: bytes, models: ModelCatalog) -> JobRequest:
+    """The request in `body`, every value filled in. Raises InvalidRequest."""
+    request = parse(technique.request, body)
+    model = models.resolve(request.model)
+    if model.family not in technique.families:
+        able = [name for name, spec in models.models.items() if spec.family in technique.families]
+        detail = (
+            f"{model.name} can't do {technique.name}. "
+            f"Models that can: {', '.join(sorted(able)) or 'none here'}."
+        )
+        raise InvalidRequest.of([FieldError(pointer="/model", detail=detail)])
+    return request.resolve(model)
+
+
+def submit_job(backends: Backends, technique: Technique, owner: str, body: bytes) -> Job:
+    """Record the job that `body` asks for and hand it to the workers."""
+    effective = effective_request(technique, body, backends.models)
+    now = datetime.now(UTC)
+    seconds = effective.deadline_seconds
+    job = Job(
+        id=new_job_id(),
+        technique=technique.name,
+        owner=owner,
+        pool=backends.settings.pool,
+        status="queued",
+        revision=1,
+        attempt=0,
+        created_at=now,
+        deadline_at=None if seconds is None else now + timedelta(seconds=seconds),
+        request=effective.model_dump(mode="json"),
+    )
+    backends.jobs.create(job)
+    try:
+        backends.queue.deliver(job)
+    except RedisError as error:
+        # It is recorded, so it will run: the reaper delivers what the queue does not hold.
+        _log.warning("%s is recorded but not yet delivered: %s", job.id, error)
+    return job
+
+
+def _submit_route(technique: Technique) -> Callable[..., Awaitable[Response]]:
+    async def submit(
+        request: Request, backends: WithBackends, caller: Caller, wait: Wait
+    ) -> Response:
+        body = await read_json(request, backends.settings.max_body_bytes)
+        job = await run_in_threadpool(submit_job, backends, technique, caller, body)
+        headers = {"Location": job_path(job.id)}
+        if wait is not None:
+            read = partial(backends.jobs.get, job.id)
+            job = await until_ended(job, read, wait, partial(no_more_waiting, request))
+            headers["Preference-Applied"] = f"wait={wait}"
+        status = 200 if job.is_final else 202
+        return await run_in_threadpool(job_response, request, backends, job, status, headers)
+
+    return submit
+
+
+_HEADERS = (
+    ETAG
+    | {"Location": header("Path of the job.")}
+    | {"Preference-Applied": header("`wait=N`, where the answer was held for a wait.")}
+)
+_SUCCESSES: Responses = {
+    200: {
+        "description": "The job, final within the wait that was asked for.",
+        "model": JobView,
+        "headers": _HEADERS,
+    },
+    202: {"headers": _HEADERS | RETRY_AFTER},
+}
+
+
+def _request_body(technique: Technique) -> dict[str, Any]:
+    """The body's place in the OpenAPI document.
+
+    The body is read and validated here rather than by the framework, which would take "5"
+    for 5 and name its own classes in what it says about the rest.
+    """
+    schema = {"$ref": f"#/components/schemas/{technique.request.__name__}"}
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+for _technique in TECHNIQUES.values():
+    router.add_api_route(
+        f"/v1/{_technique.name}",
+        _submit_route(_technique),
+        methods=["POST"],
+        operation_id="submit" + _technique.name.title().replace("-", ""),
+        summary=_technique.title,
+        description=(
+            "Records a job and answers with it at once; `GET` its `Location` until it is final. "
+            "With `Prefer: wait=N` the answer is held until the job has ended (200) or N "
+            "seconds have passed (202)."
+        ),
+        status_code=202,
+        response_model=JobView,
+        response_description="The job, queued or running.",
+        responses=_SUCCESSES | problem_responses(400, 401, 413, 415, 422, 503),
+        openapi_extra={"requestBody": _request_body(_technique)},
+    )

@@ -1,0 +1,145 @@
+"""The job as HTTP shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.contract.jobs import Artifact, Job, JobStatus, JobWarning, Progress
+from service.problems import Problem, of_job
+from service.signing import signed_query
+
+
+class View(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class QueueView(View):
+    """Where a queued job stands."""
+
+    position: int | None = Field(
+        description="1 is the next to run; null while it is being handed to a worker."
+    )
+    estimated_wait_seconds: float | None = Field(description="null where it is not known.")
+
+
+class ArtifactView(Artifact):
+    """A file that a job made."""
+
+    url: str = Field(description="Signed: needs no key, and works until the job's `expires_at`.")
+
+
+class JobLinks(View):
+    """What can be done with a job."""
+
+    self: str
+    cancel: str | None = Field(description="POST here to cancel it; null once it is final.")
+
+
+class JobView(View):
+    """One queued run of a request, and what came of it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "job_0123456789abcdef0123456789abcdef",
+                    "technique": "style-aligned",
+                    "status": "queued",
+                    "model": "tiny-world",
+                    "created_at": "2026-01-01T12:00:00Z",
+                    "started_at": None,
+                    "ended_at": None,
+                    "expires_at": None,
+                    "attempt": 0,
+                    "queue": {"position": 1, "estimated_wait_seconds": None},
+                    "progress": None,
+                    "request": {"prompts": [{"text": "a cat", "seed": 7, "negative": ""}]},
+                    "artifacts": [],
+                    "measures": {},
+                    "warnings": [],
+                    "error": None,
+                    "links": {
+                        "self": "http://127.0.0.1:8000/v1/jobs/job_0123456789abcdef0123456789abcdef",
+                        "cancel": "http://127.0.0.1:8000/v1/jobs/job_0123456789abcdef0123456789abcdef/cancel",
+                    },
+                }
+            ]
+        }
+    )
+
+    id: str
+    technique: str
+    status: JobStatus = Field(
+        description="queued → running → succeeded, failed or canceled; the last three are final."
+    )
+    model: str
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    expires_at: datetime | None = Field(
+        description="When the job and its artifacts go; known once it has ended."
+    )
+    attempt: int = Field(description="Runs begun; above 1 where a worker was lost.")
+    queue: QueueView | None = Field(description="While queued.")
+    progress: Progress | None = Field(description="While running.")
+    request: dict[str, Any] = Field(
+        description="Every effective value, seed and defaults included. Send it again for the "
+        "same pictures."
+    )
+    artifacts: tuple[ArtifactView, ...]
+    measures: dict[str, Any] = Field(description="What was measured, such as `run_seconds`.")
+    warnings: tuple[JobWarning, ...]
+    error: Problem | None = Field(description="Why it failed.")
+    links: JobLinks
+
+
+def job_path(job_id: str) -> str:
+    return f"/v1/jobs/{job_id}"
+
+
+def artifact_path(job_id: str, name: str) -> str:
+    return f"{job_path(job_id)}/artifacts/{name}"
+
+
+def job_view(job: Job, queue: QueueView | None, base_url: str, secret: bytes) -> JobView:
+    """`job` as its owner sees it, with URLs below `base_url`, which has no final slash."""
+    path = job_path(job.id)
+
+    def url(artifact: Artifact) -> str:
+        assert job.expires_at is not None
+        expires = int(job.expires_at.timestamp())
+        query = signed_query(secret, job.id, artifact.name, expires)
+        return f"{base_url}{artifact_path(job.id, artifact.name)}?{query}"
+
+    return JobView(
+        id=job.id,
+        technique=job.technique,
+        status=job.status,
+        model=job.request["model"],
+        created_at=job.created_at,
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+        expires_at=job.expires_at,
+        attempt=job.attempt,
+        queue=queue,
+        progress=job.progress,
+        request=job.request,
+        artifacts=_with_urls(job.artifacts, url),
+        measures=job.measures,
+        warnings=job.warnings,
+        error=None if job.error is None else of_job(job.error, path),
+        links=JobLinks(
+            self=base_url + path,
+            cancel=None if job.is_final else f"{base_url}{path}/cancel",
+        ),
+    )
+
+
+def _with_urls(
+    artifacts: tuple[Artifact, ...], url: Callable[[Artifact], str]
+) -> tuple[ArtifactView, ...]:
+    return tuple(ArtifactView(**dict(artifact), url=url(artifact)) for artifact in artifacts)
