@@ -1,0 +1,127 @@
+"""One job from claim to commit, on a tiny model and a real broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from core import catalog
+from core.contract.jobs import Job, Progress
+from core.contract.models import load_catalog
+from core.jobs.store import JobStore
+from core.storage.disk import DiskStore
+from tests.tiny_models import models_file
+from worker import runner as runner_module
+from worker.runner import Pulse, Runner
+from worker.warm import WarmModels
+
+NewJob = Callable[..., Job]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> WarmModels:
+    path = models_file(tmp_path_factory.mktemp("models"))
+    return WarmModels(load_catalog(path), torch.device("cpu"))
+
+
+@pytest.fixture
+def runner(store: JobStore, models: WarmModels, tmp_path: Path) -> Runner:
+    return Runner(store, DiskStore(tmp_path / "artifacts"), models, 5.0, Pulse())
+
+
+@pytest.fixture
+def job(new_job: NewJob, models: WarmModels, store: JobStore) -> Job:
+    technique = catalog.technique("style-aligned")
+    body = {"prompts": ["a cat", "a house"], "seed": 1}
+    request = technique.request.model_validate(body).resolve(models.catalog.resolve(None))
+    job = new_job().model_copy(update={"request": request.model_dump(mode="json")})
+    store.create(job)
+    return job
+
+
+def test_a_job_ends_with_its_files_and_measures(runner: Runner, job: Job, store: JobStore) -> None:
+    runner.run(job.id)
+    ended = store.get(job.id)
+    assert ended.status == "succeeded"
+    names = [artifact.name for artifact in ended.artifacts]
+    assert names == ["reference.png", "image-000.png", "image-001.png", "grid.png"]
+    for artifact in ended.artifacts:
+        with runner.artifacts.open(job.id, ended.attempt, artifact.name) as file:
+            assert len(file.read()) == artifact.size_bytes
+    assert set(ended.measures["stages"]) == {"loading", "denoising", "decoding", "storing"}
+    spent = sum(ended.measures["stages"].values())
+    assert spent == pytest.approx(ended.measures["run_seconds"], abs=0.05)
+    assert runner.pulse.claim is None
+
+
+def test_a_job_that_is_not_queued_is_left_alone(runner: Runner, job: Job, store: JobStore) -> None:
+    runner.run(job.id)
+    before = store.get(job.id)
+    runner.run(job.id)
+    assert store.get(job.id) == before
+
+
+def test_an_unforeseen_error_is_internal_outside_and_told_to_the_log(
+    runner: Runner,
+    job: Job,
+    store: JobStore,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise KeyError("/secret/path")
+
+    monkeypatch.setattr(runner_module, "execute", broken)
+    runner.run(job.id)
+    error = store.get(job.id).error
+    assert error is not None
+    assert error.code == "internal-error"
+    assert "secret" not in error.detail
+    assert "/secret/path" in caplog.text
+
+
+def test_a_job_past_its_deadline_fails_at_the_next_step(
+    runner: Runner, job: Job, store: JobStore
+) -> None:
+    late = job.model_copy(update={"deadline_at": datetime.now(UTC) - timedelta(seconds=1)})
+    store.create(late)
+    runner.run(job.id)
+    error = store.get(job.id).error
+    assert error is not None
+    assert error.code == "deadline-exceeded"
+
+
+def test_memory_that_runs_out_fails_with_what_would_help(
+    runner: Runner, job: Job, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hungry(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(runner_module, "execute", hungry)
+    runner.run(job.id)
+    error = store.get(job.id).error
+    assert error is not None
+    assert (error.code, "CUDA" in error.detail) == ("out-of-memory", False)
+
+
+def test_a_superseded_attempt_commits_nothing(
+    runner: Runner, job: Job, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker takes the job over while this one is between two steps."""
+
+    def taken_over(*given: Any) -> Any:
+        store.requeue(job.id, lost=False)
+        other = store.claim(job.id, 5.0)
+        assert other is not None
+        given[3](Progress(stage="denoising", step=1, steps=2, fraction=0.1))
+        raise AssertionError("the report should have ended this attempt")
+
+    monkeypatch.setattr(runner_module, "execute", taken_over)
+    runner.run(job.id)
+    now = store.get(job.id)
+    assert (now.status, now.attempt, now.artifacts) == ("running", 2, ())

@@ -1,0 +1,154 @@
+"""The process that holds the models and runs jobs. The supervisor starts it and replaces it.
+
+`python -m worker.child` runs one alone, without anything to replace it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import SimpleWorker
+
+from core.contract.errors import AttemptSuperseded
+from core.contract.models import load_catalog
+from core.contract.settings import Settings
+from core.diffusion.model import best_device, quiet_loading
+from core.jobs import workers
+from core.jobs.store import JobStore
+from core.storage.disk import DiskStore
+from worker.runner import Pulse, Runner
+from worker.task import serve_with
+from worker.warm import WarmModels
+
+log = logging.getLogger(__name__)
+
+STALLED = 70
+"""Exit code of a worker that killed itself because a step never came."""
+
+_RQ_TTL_SECONDS = 30
+
+
+class WarmWorker(SimpleWorker):  # type: ignore[misc]
+    """An RQ worker that runs jobs in its own process, so that CUDA and models stay warm.
+
+    RQ's SimpleWorker sends no heartbeat while a job runs and gives it a lease of its whole
+    timeout. Here a thread sends them (`Heart`), with a short one.
+    """
+
+    def get_heartbeat_ttl(self, job: Any, working_time: float = 0.0) -> int:
+        """Seconds that RQ's own bookkeeping believes a running job without a heartbeat."""
+        return _RQ_TTL_SECONDS
+
+
+class Heart(threading.Thread):
+    """Tells the broker every third of a lease that this worker, and its job, are alive.
+
+    It also watches the steps: a heartbeat alone would hide a hung GPU. When none has ended
+    for `stall_seconds` the process ends itself, hard, and the supervisor starts another.
+    """
+
+    def __init__(self, worker: WarmWorker, runner: Runner, settings: Settings) -> None:
+        super().__init__(name="heart", daemon=True)
+        self.worker, self.runner, self.settings = worker, runner, settings
+        # Its own connection: the main one may be blocked in a pop.
+        self.redis: Redis = Redis.from_url(settings.redis_url, socket_timeout=5)
+        self.store = JobStore(self.redis)
+        self.since = datetime.now(UTC)
+        self.parent = os.getppid()
+        self.stopped = threading.Event()
+
+    def run(self) -> None:
+        period = self.settings.lease_seconds / 3
+        while not self.stopped.wait(period):
+            self._stop_without_parent()
+            self._stop_if_stalled()
+            try:
+                self.beat()
+            except RedisError as error:
+                log.warning("no heartbeat: %s", error)
+
+    def beat(self) -> None:
+        """Announce the worker, and renew the lease of its job."""
+        info = workers.WorkerInfo(
+            name=self.worker.name,
+            pool=self.settings.pool,
+            device=str(self.runner.models.device),
+            warm_models=self.runner.models.names(),
+            since=self.since,
+        )
+        workers.announce(self.redis, info, ttl_seconds=self.settings.lease_seconds * 2)
+        claim = self.runner.pulse.claim
+        if claim is not None:
+            with suppress(AttemptSuperseded):  # the runner finds out at its next step
+                self.store.beat(claim, self.settings.lease_seconds)
+        for execution in list(self.worker.executions.values()):
+            self.worker.maintain_heartbeats(execution.job, execution)
+
+    def stop(self) -> None:
+        """Stop beating and withdraw the announcement."""
+        self.stopped.set()
+        self.join(self.settings.lease_seconds)  # a beat under way would announce it again
+        with suppress(RedisError):
+            workers.withdraw(self.redis, self.worker.name)
+
+    def _stop_if_stalled(self) -> None:
+        pulse = self.runner.pulse
+        silent = time.monotonic() - pulse.last_step
+        if pulse.claim is not None and silent > self.settings.stall_seconds:
+            log.critical("no step for %.0f s in job %s", silent, pulse.claim.job.id)
+            os._exit(STALLED)  # a hung kernel lets nothing gentler through
+
+    def _stop_without_parent(self) -> None:
+        if os.getppid() != self.parent:
+            log.warning("the supervisor is gone: finishing and stopping")
+            self.parent = os.getppid()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main(settings: Settings) -> None:
+    """Load the models, then take jobs until told to stop (SIGTERM finishes the one in hand)."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    quiet_loading()
+    catalog = load_catalog(settings.models_file)
+    models = WarmModels(catalog, best_device(settings.device))
+    for name in (catalog.default,) if settings.warm_models is None else settings.warm_models:
+        models.get(name)
+    redis = Redis.from_url(settings.redis_url)
+    runner = Runner(
+        store=JobStore(redis),
+        artifacts=DiskStore(settings.data_dir / "artifacts"),
+        models=models,
+        lease_seconds=settings.lease_seconds,
+        pulse=Pulse(),
+    )
+    serve_with(runner)
+    worker = WarmWorker(
+        [settings.pool],
+        name=f"{socket.gethostname()}-{os.getpid()}-{int(time.time())}",
+        connection=redis,
+        serializer="json",
+        worker_ttl=_RQ_TTL_SECONDS,
+        log_job_description=False,
+    )
+    worker.log_result_lifespan = False
+    heart = Heart(worker, runner, settings)
+    heart.beat()
+    heart.start()
+    try:
+        worker.work(logging_level="WARNING")
+    finally:
+        heart.stop()
+
+
+if __name__ == "__main__":
+    main(Settings())

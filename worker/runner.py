@@ -1,0 +1,185 @@
+"""One job, from claim to commit."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import torch
+from redis.exceptions import RedisError
+
+from core import catalog
+from core.contract.artifacts import ArtifactStore
+from core.contract.errors import (
+    INTERNAL_ERROR,
+    AttemptSuperseded,
+    DeadlineExceeded,
+    JobCanceled,
+    JobError,
+    JobFailure,
+    OutOfMemory,
+)
+from core.contract.jobs import Artifact, Job, Progress
+from core.execution import execute
+from core.jobs.store import Claim, JobStore
+from worker.warm import WarmModels
+
+log = logging.getLogger(__name__)
+
+_COMMIT_PATIENCE_SECONDS = 60.0
+
+
+@dataclass
+class Pulse:
+    """What the heartbeat may know of the job in hand: whose it is, and its last sign of life."""
+
+    claim: Claim | None = None
+    last_step: float = field(default_factory=time.monotonic)
+
+    def begin(self, claim: Claim) -> None:
+        self.last_step = time.monotonic()
+        self.claim = claim
+
+    def step(self) -> None:
+        self.last_step = time.monotonic()
+
+    def end(self) -> None:
+        self.claim = None
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs jobs with the models it keeps warm."""
+
+    store: JobStore
+    artifacts: ArtifactStore
+    models: WarmModels
+    lease_seconds: float
+    pulse: Pulse
+
+    def run(self, job_id: str) -> None:
+        """Claim the job, draw its pictures, commit them. A job that isn't queued is left."""
+        claim = self.store.claim(job_id, self.lease_seconds)
+        if claim is None:
+            log.info("job %s is not queued any more", job_id)
+            return
+        self.pulse.begin(claim)
+        try:
+            self._run(claim)
+        except AttemptSuperseded:
+            log.warning("attempt %d of job %s was superseded", claim.attempt, job_id)
+        finally:
+            self.pulse.end()
+
+    def _run(self, claim: Claim) -> None:
+        began = time.monotonic()
+        try:
+            stages = _Stages(self._report(claim))
+            artifacts = self._draw(claim, stages)
+        except AttemptSuperseded:
+            raise
+        except JobCanceled:
+            self._patiently(lambda: self.store.canceled(claim))
+            self.artifacts.delete(claim.job.id)
+            return
+        except Exception as error:
+            failure = _as_failure(claim.job, error)
+            self._patiently(lambda: self.store.fail(claim, failure))
+            self.artifacts.delete(claim.job.id)
+            return
+        measures = {
+            "queue_seconds": _queue_seconds(claim.job),
+            "run_seconds": round(time.monotonic() - began, 3),
+            "stages": stages.seconds(),
+        }
+        self._patiently(lambda: self.store.succeed(claim, artifacts, measures))
+        self.artifacts.delete(claim.job.id, keep_attempt=claim.attempt)
+        log.info("job %s succeeded in %.2f s", claim.job.id, measures["run_seconds"])
+
+    def _draw(self, claim: Claim, stages: _Stages) -> list[Artifact]:
+        job = claim.job
+        technique = catalog.technique(job.technique)
+        request = technique.request.model_validate(job.request)
+        stages.report(Progress(stage="loading", step=0, steps=1, fraction=0.0))
+        model = self.models.get(request.model)
+        made = []
+        for artifact, data in execute(technique, model, request, stages.report):
+            stages.enter("storing")
+            self.artifacts.put(job.id, claim.attempt, artifact.name, data)
+            made.append(artifact)
+        return made
+
+    def _report(self, claim: Claim) -> Callable[[Progress], None]:
+        """What each step calls: it renews the lease and ends a run that has to end."""
+
+        def report(progress: Progress) -> None:
+            self.pulse.step()
+            deadline = claim.job.deadline_at
+            if deadline is not None and datetime.now(UTC) > deadline:
+                raise DeadlineExceeded("The job had not ended when its deadline passed.")
+            try:
+                canceled = self.store.beat(claim, self.lease_seconds, progress)
+            except RedisError as error:
+                # The picture goes on; whether it still counts is decided by the commit.
+                log.warning("progress of job %s not told: %s", claim.job.id, error)
+                return
+            if canceled:
+                raise JobCanceled("The job was canceled while it ran.")
+
+        return report
+
+    def _patiently(self, commit: Callable[[], None]) -> None:
+        """Retry a write to the record while the broker is away; then let it raise."""
+        until = time.monotonic() + _COMMIT_PATIENCE_SECONDS
+        while True:
+            try:
+                return commit()
+            except RedisError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.5)
+
+
+class _Stages:
+    """Passes progress on, and adds up the seconds spent in each stage."""
+
+    def __init__(self, report: Callable[[Progress], None]) -> None:
+        self._report = report
+        self._spent: dict[str, float] = {}
+        self._stage = "loading"
+        self._since = time.monotonic()
+
+    def report(self, progress: Progress) -> None:
+        self.enter(progress.stage)
+        self._report(progress)
+
+    def enter(self, stage: str) -> None:
+        now = time.monotonic()
+        self._spent[self._stage] = self._spent.get(self._stage, 0.0) + now - self._since
+        self._stage, self._since = stage, now
+
+    def seconds(self) -> dict[str, float]:
+        self.enter(self._stage)
+        return {stage: round(spent, 4) for stage, spent in self._spent.items()}
+
+
+def _as_failure(job: Job, error: Exception) -> JobError:
+    """The failure as data. What nobody foresaw is told to the log, and to callers only as such."""
+    if isinstance(error, JobFailure):
+        log.info("job %s failed: %s", job.id, error.detail)
+        return error.as_job_error()
+    if isinstance(error, torch.OutOfMemoryError):
+        log.warning("job %s ran out of memory", job.id)
+        return OutOfMemory(
+            "The pictures did not fit into the device's memory: ask for smaller or fewer ones."
+        ).as_job_error()
+    log.error("job %s failed unexpectedly", job.id, exc_info=error)
+    return JobError(code=INTERNAL_ERROR, detail="Something went wrong on our side.", retryable=True)
+
+
+def _queue_seconds(job: Job) -> float:
+    began = job.started_at or job.created_at
+    return round((began - job.created_at).total_seconds(), 3)
