@@ -1,0 +1,87 @@
+"""Loading, text, the loop and decoding, against diffusers' own pipelines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from core.contract.errors import ModelUnavailable
+from core.contract.models import Family
+from core.diffusion.denoise import Guidance, denoise, starting_noise
+from core.diffusion.images import decode_images, grid
+from core.diffusion.model import DiffusionModel, best_device, load_model
+from core.diffusion.prompts import encode_prompts
+from tests.tiny_models import spec_of, tiny_model
+
+PROMPTS = ["a cat", "a house, neon"]
+
+
+@pytest.fixture(scope="module", params=["sd1", "sd2", "sdxl"])
+def model(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> DiffusionModel:
+    family: Family = request.param
+    return tiny_model(tmp_path_factory.mktemp(family), family)
+
+
+@pytest.mark.parametrize("scale", [5.0, 1.0])
+def test_the_loop_draws_what_diffusers_draws(model: DiffusionModel, scale: float) -> None:
+    noise = torch.cat([starting_noise(model, seed, 64, 64) for seed in (1, 2)])
+    guidance = Guidance(encode_prompts(model, PROMPTS), encode_prompts(model, ["", ""]), scale)
+    drawn = decode_images(model, denoise(model, noise, guidance, steps=3))
+    ours = np.stack([np.asarray(image) for image in drawn])
+    theirs = model.pipeline(
+        PROMPTS,
+        latents=noise,
+        num_inference_steps=3,
+        guidance_scale=scale,
+        height=64,
+        width=64,
+        output_type="np",
+    ).images
+    assert np.abs(ours / 255 - theirs).max() < 1 / 255
+
+
+def test_the_empty_prompt_is_zeros_where_the_model_wants_it(model: DiffusionModel) -> None:
+    encoded = encode_prompts(model, ["a cat", ""])
+    zeros = model.spec.family == "sdxl"
+    assert bool((encoded.text[1] == 0).all()) == zeros
+    assert encoded.text[0].abs().max() > 0
+    if encoded.pooled is not None:
+        assert encoded.pooled[1].abs().max() == 0
+        assert encoded.pooled[0].abs().max() > 0
+
+
+def test_noise_depends_on_nothing_but_seed_and_size(model: DiffusionModel) -> None:
+    torch.manual_seed(0)
+    one = starting_noise(model, 7, 64, 32)
+    torch.manual_seed(1)
+    assert torch.equal(one, starting_noise(model, 7, 64, 32))
+    assert one.shape == (1, 4, 8, 16)
+    assert not torch.equal(one, starting_noise(model, 8, 64, 32))
+
+
+def test_the_fingerprint_tells_weights_apart(model: DiffusionModel, tmp_path: Path) -> None:
+    again = load_model(model.spec, torch.device("cpu"))
+    assert again.fingerprint == model.fingerprint
+    other: Family = "sd2" if model.spec.family == "sd1" else "sd1"
+    assert tiny_model(tmp_path, other).fingerprint != model.fingerprint
+
+
+def test_weights_that_are_not_there_are_said_to_be_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="The weights of tiny can't be loaded"):
+        load_model(spec_of(tmp_path / "nothing", "sd1"), torch.device("cpu"))
+
+
+def test_the_device_is_the_one_asked_for() -> None:
+    assert best_device("cpu").type == "cpu"
+    assert best_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, (8, 6)), (2, (18, 6)), (5, (28, 14))])
+def test_a_grid_is_nearly_square(count: int, size: tuple[int, int]) -> None:
+    assert grid([Image.new("RGB", (8, 6))] * count).size == size
