@@ -1,0 +1,1 @@
+"""The command line: it puts service, worker and broker together."""

@@ -1,0 +1,129 @@
+"""`attention-please demo`: the main job, as a client would run it."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from PIL import Image, ImageDraw, ImageFont
+from rich.console import Console
+
+from cli.local import LocalStack
+from cli.progress import progress_bar
+from core.contract.jobs import Progress
+from core.contract.settings import Settings
+
+PROMPTS = ["a house", "a cat", "a boat", "a tree", "a car", "a mushroom"]
+REQUEST: dict[str, Any] = {
+    "prompts": [f"{PROMPTS[0]} in neon style", *PROMPTS[1:]],
+    "seed": 3,
+    "metadata": {"from": "demo"},
+}
+_ENLARGE = 3
+
+
+class DemoFailed(RuntimeError):
+    """The demo's job did not succeed."""
+
+
+def run_demo(out: Path, console: Console) -> None:
+    """Start everything, draw the set with and without sharing, leave the pictures in `out`."""
+    began = time.monotonic()
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    with tempfile.TemporaryDirectory(prefix="attention-please-demo-") as folder:
+        settings = Settings(data_dir=Path(folder), host="127.0.0.1", port=0, api_key_hashes=())
+        with (
+            LocalStack(settings, workers=1, console=console) as stack,
+            _kept_logs(stack.logs, out / "logs"),
+        ):
+            ready = time.monotonic()
+            with httpx.Client(base_url=stack.url, timeout=30) as client:
+                shared = _pictures(client, REQUEST, out, console, "with sharing   ")
+                done = time.monotonic()
+                apart = _pictures(
+                    client, REQUEST | _WITHOUT_SHARING, None, console, "without sharing"
+                )
+    _contact_sheet(apart, shared).save(out / "contact-sheet.png")
+    console.print(
+        f"Ready after {ready - began:.1f} s, the set drawn in {done - ready:.1f} s.\n"
+        f"[green]Pictures:[/green] {out.resolve()}\n"
+        f"  image-000.png …    one for each prompt: {', '.join(PROMPTS)}\n"
+        "  grid.png           all of them\n"
+        "  contact-sheet.png  without sharing above, with sharing below",
+        highlight=False,
+    )
+
+
+@contextmanager
+def _kept_logs(logs: Path, where: Path) -> Iterator[None]:
+    """Keep the logs of a run that fails: its folder is a temporary one."""
+    try:
+        yield
+    except BaseException:
+        shutil.copytree(logs, where)
+        raise
+
+
+_WITHOUT_SHARING = {
+    "sharing": {
+        "attention": False,
+        "adain_queries": False,
+        "adain_keys": False,
+        "group_norm": False,
+    }
+}
+
+
+def _pictures(
+    client: httpx.Client, request: dict[str, Any], out: Path | None, console: Console, what: str
+) -> list[Image.Image]:
+    """Submit, wait with a progress bar, download. Writes every artifact to `out` if given."""
+    job = client.post("/v1/style-aligned", json=request).raise_for_status().json()
+    with progress_bar(console, what) as report:
+        while job["status"] in ("queued", "running"):
+            time.sleep(0.1)
+            job = client.get(f"/v1/jobs/{job['id']}").raise_for_status().json()
+            if job["progress"]:
+                report(Progress.model_validate(job["progress"]))
+    if job["status"] != "succeeded":
+        raise DemoFailed(f"The job {job['status']}: {(job['error'] or {}).get('detail')}")
+    images = []
+    for artifact in job["artifacts"]:
+        data = client.get(artifact["url"]).raise_for_status().content
+        if out is not None:
+            (out / artifact["name"]).write_bytes(data)
+        if artifact["kind"] == "image":
+            images.append(_opened(data))
+    return images
+
+
+def _opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def _contact_sheet(apart: list[Image.Image], shared: list[Image.Image]) -> Image.Image:
+    """Two rows of the same prompts and seeds, enlarged, with their titles."""
+    width, height = (side * _ENLARGE for side in shared[0].size)
+    gap, title = 6, 26
+    columns = len(shared)
+    sheet = Image.new(
+        "RGB", (columns * (width + gap) + gap, 2 * (height + title) + gap), (255, 255, 255)
+    )
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(16)
+    rows = (("without sharing", apart), ("with sharing (StyleAligned)", shared))
+    for row, (words, images) in enumerate(rows):
+        top = row * (height + title)
+        draw.text((gap, top + 3), words, fill=(30, 30, 30), font=font)
+        for column, image in enumerate(images):
+            enlarged = image.resize((width, height), Image.Resampling.BICUBIC)
+            sheet.paste(enlarged, (gap + column * (width + gap), top + title))
+    return sheet

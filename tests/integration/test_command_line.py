@@ -1,0 +1,75 @@
+"""`run` and `doctor`, without a server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from cli.main import app
+from core.storage.pictures import RECIPE_KEY
+from tests.tiny_models import models_file
+
+
+@pytest.fixture(scope="module")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models_file(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(autouse=True)
+def environment(tiny_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTENTION_PLEASE_MODELS_FILE", str(tiny_models))
+    monkeypatch.setenv("ATTENTION_PLEASE_DATA_DIR", str(tmp_path / "data"))
+
+
+def request_file(folder: Path, body: object) -> str:
+    path = folder / "request.json"
+    path.write_text(json.dumps(body))
+    return str(path)
+
+
+def test_a_pictures_recipe_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    body = {"prompts": ["a cat", "a house"], "style": "neon"}
+    arguments = ["run", "style-aligned", request_file(tmp_path, body), "--out"]
+    assert CliRunner().invoke(app, [*arguments, str(tmp_path / "one")]).exit_code == 0
+    with Image.open(tmp_path / "one" / "image-001.png") as picture:
+        recipe = json.loads(picture.info[RECIPE_KEY])
+    assert recipe["request"]["seed"] is not None
+    request_file(tmp_path, recipe["request"])
+    assert CliRunner().invoke(app, [*arguments, str(tmp_path / "other")]).exit_code == 0
+    for path in (tmp_path / "one").glob("*.png"):
+        assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("technique", "body", "said"),
+    [
+        ("style-aligned", {}, "/prompts"),
+        ("style-aligned", {"prompts": ["a"], "model": "none"}, "Known: tiny"),
+        ("style-aligned", {"prompts": ["a"], "sampling": {"width": 65}}, "multiple of 16"),
+        ("no-such", {"prompts": ["a"]}, "Known: style-aligned"),
+    ],
+)
+def test_what_is_wrong_is_said_and_nothing_is_written(
+    technique: str, body: object, said: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    result = CliRunner().invoke(
+        app, ["run", technique, request_file(tmp_path, body), "--out", str(out)]
+    )
+    assert result.exit_code == 1
+    assert said in result.output.replace("\n", " ")
+    assert not out.exists()
+
+
+def test_the_doctor_finds_what_is_here_and_forgives_a_missing_broker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ATTENTION_PLEASE_REDIS_URL", "redis://127.0.0.1:1/0")
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 0
+    assert "model tiny" in result.output
+    assert "missing broker" in result.output
