@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from rich.console import Console
 from cli.local import LocalStack
 from cli.progress import progress_bar
 from core.contract.jobs import Progress
+from core.contract.pictures import Report
 from core.contract.settings import Settings
 
 PROMPTS = ["a house", "a cat", "a boat", "a tree", "a car", "a mushroom"]
@@ -36,21 +38,19 @@ class DemoFailed(RuntimeError):
 def run_demo(out: Path, console: Console) -> None:
     """Start everything, draw the set with and without sharing, leave the pictures in `out`."""
     began = time.monotonic()
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
+    for old in (*out.glob("*.png"), *out.glob("logs/*.log")):
+        old.unlink()
     with tempfile.TemporaryDirectory(prefix="attention-please-demo-") as folder:
         settings = Settings(data_dir=Path(folder), host="127.0.0.1", port=0, api_key_hashes=())
-        with (
-            LocalStack(settings, workers=1, console=console) as stack,
-            _kept_logs(stack.logs, out / "logs"),
-        ):
+        stack = LocalStack(settings, workers=1, console=console)
+        with _kept_logs(stack.logs, out / "logs"), stack:
             ready = time.monotonic()
             with httpx.Client(base_url=stack.url, timeout=30) as client:
-                shared = _pictures(client, REQUEST, out, console, "with sharing   ")
+                drawing = _Drawing(client, stack, console)
+                shared = drawing.pictures(REQUEST, "with sharing   ", out)
                 done = time.monotonic()
-                apart = _pictures(
-                    client, REQUEST | _WITHOUT_SHARING, None, console, "without sharing"
-                )
+                apart = drawing.pictures(REQUEST | _WITHOUT_SHARING, "without sharing")
     _contact_sheet(apart, shared).save(out / "contact-sheet.png")
     console.print(
         f"Ready after {ready - began:.1f} s, the set drawn in {done - ready:.1f} s.\n"
@@ -68,7 +68,7 @@ def _kept_logs(logs: Path, where: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        shutil.copytree(logs, where)
+        shutil.copytree(logs, where, dirs_exist_ok=True)
         raise
 
 
@@ -82,31 +82,47 @@ _WITHOUT_SHARING = {
 }
 
 
-def _pictures(
-    client: httpx.Client, request: dict[str, Any], out: Path | None, console: Console, what: str
-) -> list[Image.Image]:
-    """Submit, wait with a progress bar, download. Writes every artifact to `out` if given."""
-    job = client.post("/v1/style-aligned", json=request).raise_for_status().json()
-    with progress_bar(console, what) as report:
+@dataclass(frozen=True)
+class _Drawing:
+    """A client of the running service."""
+
+    client: httpx.Client
+    stack: LocalStack
+    console: Console
+
+    def pictures(
+        self, request: dict[str, Any], what: str, out: Path | None = None
+    ) -> list[Image.Image]:
+        """Submit, wait with a progress bar, download. Writes every artifact to `out` if given.
+
+        Raises DemoFailed, or StackFailed where a part of the stack ends meanwhile.
+        """
+        try:
+            with progress_bar(self.console, what) as report:
+                job = self._finished(request, report)
+            images = []
+            for artifact in job["artifacts"]:
+                data = self.client.get(artifact["url"]).raise_for_status().content
+                if out is not None:
+                    (out / artifact["name"]).write_bytes(data)
+                if artifact["kind"] == "image":
+                    images.append(Image.open(io.BytesIO(data)).convert("RGB"))
+            return images
+        except httpx.HTTPError as error:
+            raise DemoFailed(f"The service did not answer as it should: {error}") from error
+
+    def _finished(self, request: dict[str, Any], report: Report) -> dict[str, Any]:
+        job = self.client.post("/v1/style-aligned", json=request).raise_for_status().json()
         while job["status"] in ("queued", "running"):
+            self.stack.check()
             time.sleep(0.1)
-            job = client.get(f"/v1/jobs/{job['id']}").raise_for_status().json()
+            job = self.client.get(f"/v1/jobs/{job['id']}").raise_for_status().json()
             if job["progress"]:
                 report(Progress.model_validate(job["progress"]))
-    if job["status"] != "succeeded":
-        raise DemoFailed(f"The job {job['status']}: {(job['error'] or {}).get('detail')}")
-    images = []
-    for artifact in job["artifacts"]:
-        data = client.get(artifact["url"]).raise_for_status().content
-        if out is not None:
-            (out / artifact["name"]).write_bytes(data)
-        if artifact["kind"] == "image":
-            images.append(_opened(data))
-    return images
-
-
-def _opened(data: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(data)).convert("RGB")
+        if job["status"] != "succeeded":
+            raise DemoFailed(f"The job {job['status']}: {(job['error'] or {}).get('detail')}")
+        finished: dict[str, Any] = job
+        return finished
 
 
 def _contact_sheet(apart: list[Image.Image], shared: list[Image.Image]) -> Image.Image:

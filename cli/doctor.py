@@ -61,9 +61,15 @@ def _models(settings: Settings) -> list[Finding]:
         return [Finding("models", False, f"{settings.models_file}: {error}")]
     findings = []
     for name, spec in catalog.models.items():
-        here = Path(spec.source).is_dir()
-        detail = f"{spec.family}, {spec.width} x {spec.height}, {'here' if here else spec.source}"
-        findings.append(Finding(f"model {name}", True, detail))
+        folder = Path(spec.source)
+        size = f"{spec.family}, {spec.width} x {spec.height}"
+        if not folder.is_dir():
+            detail = f"{size}, not here: {spec.source} is fetched from the hub when first used"
+            findings.append(Finding(f"model {name}", True, detail))
+            continue
+        whole = (folder / "model_index.json").is_file() and any(folder.rglob("*.safetensors"))
+        detail = f"{size}, {'here' if whole else f'{folder} has no weights in diffusers layout'}"
+        findings.append(Finding(f"model {name}", whole, detail))
     return findings
 
 
@@ -95,9 +101,12 @@ def _broker(settings: Settings) -> list[Finding]:
 
 def _device(settings: Settings) -> list[Finding]:
     try:
+        import torch
+
         from core.diffusion.model import best_device
 
         device = best_device(settings.device)
-    except (ImportError, RuntimeError) as error:
-        return [Finding("device", False, str(error))]
+        torch.zeros(1, device=device)
+    except (ImportError, RuntimeError, AssertionError) as error:
+        return [Finding("device", False, f"{settings.device}: {str(error).partition('.')[0]}")]
     return [Finding("device", True, f"{device}, {os.cpu_count()} CPU cores")]

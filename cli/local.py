@@ -19,8 +19,13 @@ from redis.exceptions import RedisError
 from rich.console import Console
 
 from core.contract.settings import Settings
+from service.server import check_address
 
-_PATIENCE_SECONDS = 120.0
+_PATIENCE_SECONDS = 60.0
+_MODEL_PATIENCE_SECONDS = 3600.0
+"""The first start of a large model fetches its weights."""
+_GRACE_SECONDS = 40.0
+"""More than a worker's supervisor gives its child."""
 
 
 class StackFailed(RuntimeError):
@@ -29,6 +34,8 @@ class StackFailed(RuntimeError):
 
 class LocalStack:
     """Starts the parts in order and stops them in the other. Use it in a `with` block.
+
+    Entering raises StackFailed, or UnguardedAddress for an open address without API keys.
 
     Each part is a process in a session of its own, so that Ctrl-C reaches only this one, and
     ends when this one is gone. Logs go to `data_dir/logs`.
@@ -54,6 +61,7 @@ class LocalStack:
         return f"http://{host}:{self.settings.port}"
 
     def __enter__(self) -> Self:
+        check_address(self.settings)
         self.logs.mkdir(parents=True, exist_ok=True)
         signal.signal(signal.SIGTERM, _as_exit)  # so that `with` blocks unwind
         try:
@@ -74,19 +82,19 @@ class LocalStack:
     def wait(self) -> None:
         """Wait for Ctrl-C (KeyboardInterrupt). Raises StackFailed when a part ends by itself."""
         while True:
-            self._check_parts()
+            self.check()
             time.sleep(0.5)
 
     def stop(self) -> None:
-        """Stop API, workers and broker, in this order; idle workers take no time."""
-        for name in sorted(self.parts, key=_stop_order):
-            part = self.parts.pop(name)
-            part.terminate()
-            try:
-                part.wait(40)
-            except subprocess.TimeoutExpired:
-                part.kill()
-                part.wait()
+        """Stop API and workers, then the broker. A job in hand has a grace to end in."""
+        names = [name for name in self.parts if name != "broker"]
+        for name in names:
+            self.parts[name].terminate()
+        for name in names:
+            _end(self.parts.pop(name))
+        if "broker" in self.parts:
+            self.parts["broker"].terminate()
+            _end(self.parts.pop("broker"))
 
     def _start_all(self) -> None:
         broker_data = self.settings.data_dir / "broker"
@@ -103,12 +111,12 @@ class LocalStack:
         with self.console.status("Loading the model …"):
             for number in range(self.workers):
                 self._start(f"worker-{number}", ["worker"])
-            self._until(lambda: self._answers("/readyz"), "worker-0")
+            self._until(lambda: self._answers("/readyz"), "worker-0", _MODEL_PATIENCE_SECONDS)
 
     def _start(self, name: str, module: list[str]) -> None:
         log = self._log(name).open("ab")
         self.parts[name] = subprocess.Popen(
-            [sys.executable, "-m", "cli.part", *module],
+            [sys.executable, "-m", "cli.part", str(os.getpid()), *module],
             env=os.environ | self.settings.environment(),
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -116,15 +124,18 @@ class LocalStack:
         )
         log.close()
 
-    def _until(self, ready: Callable[[], bool], name: str) -> None:
-        until = time.monotonic() + _PATIENCE_SECONDS
+    def _until(
+        self, ready: Callable[[], bool], name: str, patience: float = _PATIENCE_SECONDS
+    ) -> None:
+        until = time.monotonic() + patience
         while not ready():
-            self._check_parts()
+            self.check()
             if time.monotonic() > until:
                 raise StackFailed(f"The {name} did not get ready; see {self._log(name)}.")
             time.sleep(0.1)
 
-    def _check_parts(self) -> None:
+    def check(self) -> None:
+        """Raise StackFailed if a part has ended by itself."""
         for name, part in self.parts.items():
             if part.poll() is not None:
                 last = self._log(name).read_text(errors="replace").strip().rpartition("\n")[2]
@@ -151,8 +162,12 @@ def _as_exit(_signal: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def _stop_order(name: str) -> int:
-    return {"service": 0, "broker": 2}.get(name, 1)
+def _end(part: subprocess.Popen[bytes]) -> None:
+    try:
+        part.wait(_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        part.kill()
+        part.wait()
 
 
 def _free_port(host: str) -> int:

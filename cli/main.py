@@ -6,9 +6,11 @@ Each command imports what it needs when it runs: `serve` never loads torch.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from rich.console import Console
 
 from core.contract.settings import Settings
@@ -35,6 +37,7 @@ def up(
 ) -> None:
     """Run everything here: the embedded broker, the API and a worker, until Ctrl-C."""
     from cli.local import LocalStack, StackFailed
+    from service.server import UnguardedAddress
 
     settings = _settings(host=host, port=port, data_dir=data_dir)
     try:
@@ -45,7 +48,7 @@ def up(
             stack.wait()
     except KeyboardInterrupt:
         console.print("\nStopped.")
-    except StackFailed as error:
+    except (StackFailed, UnguardedAddress) as error:
         _fail(str(error))
 
 
@@ -114,11 +117,19 @@ def doctor() -> None:
 
 def _settings(**given: Any) -> Settings:
     """Settings from the environment, with the options that were given on top."""
-    return Settings(**{name: value for name, value in given.items() if value is not None})
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        for fault in error.errors():
+            name = f"ATTENTION_PLEASE_{fault['loc'][0]}".upper()
+            console.print(f"{name}: {fault['msg']}", style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from None
+    except SettingsError as error:
+        _fail(str(error))
 
 
-def _fail(message: str) -> None:
-    console.print(f"[red]{message}[/red]", highlight=False, soft_wrap=True)
+def _fail(message: str) -> NoReturn:
+    console.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(1)
 
 

@@ -1,4 +1,4 @@
-"""`python -m cli.part MODULE ARGS…`: run a module that ends when whoever started it is gone."""
+"""`python -m cli.part PARENT MODULE ARGS…`: run a module that ends with the process PARENT."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def _end_with_parent(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    sys.argv = sys.argv[1:]
+    threading.Thread(target=_end_with_parent, args=(int(sys.argv[1]),), daemon=True).start()
+    sys.argv = sys.argv[2:]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

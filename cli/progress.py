@@ -28,4 +28,5 @@ def progress_bar(console: Console, what: str) -> Iterator[Report]:
             bar.update(task, completed=progress.fraction, stage=progress.stage)
 
         yield report
+        # Not reached when the block raises: a job that failed does not look finished.
         bar.update(task, completed=1.0, stage="done")

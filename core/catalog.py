@@ -10,8 +10,9 @@ import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from core.contract.errors import NotFound
-from core.contract.models import Family
+from core.contract.errors import FieldError, InvalidRequest, NotFound
+from core.contract.models import Family, ModelCatalog
+from core.contract.parsing import parse
 from core.contract.pictures import Picture
 from core.contract.requests import JobRequest, StyleAlignedRequest
 
@@ -26,6 +27,23 @@ class Technique:
     families: frozenset[Family]
     function: str
     """`module:name` of a function (model, request, report) -> iterator of pictures."""
+
+    def effective(self, body: bytes, models: ModelCatalog) -> JobRequest:
+        """The request in a JSON `body`, every value filled in.
+
+        Raises MalformedJson, or InvalidRequest where it is none, names no model here, or one
+        whose family can't do this.
+        """
+        request = parse(self.request, body)
+        model = models.resolve(request.model)
+        if model.family not in self.families:
+            able = sorted(n for n, spec in models.models.items() if spec.family in self.families)
+            detail = (
+                f"{model.name} can't do {self.name}. "
+                f"Models that can: {', '.join(able) or 'none here'}."
+            )
+            raise InvalidRequest.of([FieldError(pointer="/model", detail=detail)])
+        return request.resolve(model)
 
     def load(self) -> Callable[..., Iterator[Picture]]:
         """Import the function that runs it."""

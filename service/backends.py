@@ -9,12 +9,11 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 from redis import Redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from core.contract.artifacts import ArtifactStore
 from core.contract.models import ModelCatalog, load_catalog
 from core.contract.settings import Settings
+from core.jobs.broker import connect
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
 from core.storage.disk import DiskStore
@@ -41,7 +40,7 @@ def opened(settings: Settings) -> Iterator[Backends]:
 
     Raises OSError or ValueError where the models file or the data directory is unusable.
     """
-    redis = _redis(settings.redis_url)
+    redis = connect(settings.redis_url)
     try:
         yield Backends(
             settings=settings,
@@ -54,17 +53,6 @@ def opened(settings: Settings) -> Iterator[Backends]:
         )
     finally:
         redis.close()
-
-
-def _redis(url: str) -> Redis:
-    # A broker that does not answer is told to the caller at once: waiting is theirs to do.
-    # The one retry is for a pooled connection that a broker's restart has closed.
-    return Redis.from_url(
-        url,
-        socket_connect_timeout=1,
-        socket_timeout=2,
-        retry=Retry(NoBackoff(), retries=1),
-    )
 
 
 def _backends(request: Request) -> Backends:

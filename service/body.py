@@ -1,22 +1,12 @@
-"""A request's body: read within limits, parsed as JSON, validated into its model."""
+"""A request's body, read within limits."""
 
 from __future__ import annotations
 
 import re
-from typing import TypeVar
 
 from fastapi import HTTPException, Request
-from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
-
-from core.contract.errors import InvalidRequest
-from service.wording import explain
 
 _JSON = re.compile(r"application/([a-z0-9.!#$&^_-]+\+)?json")
-_MOST_ERRORS = 20
-"""Faults told of at once; who has more is not reading them."""
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 async def read_json(request: Request, max_bytes: int) -> bytes:
@@ -33,19 +23,3 @@ async def read_json(request: Request, max_bytes: int) -> bytes:
         if len(body) > max_bytes:
             raise too_large
     return bytes(body)
-
-
-def parse(model: type[Model], body: bytes) -> Model:
-    """`body` as a `model`: JSON types are taken as they are, text is never read as a number.
-
-    Answers 400 for what is not JSON. Raises InvalidRequest for what is not a `model`.
-    """
-    try:
-        data = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise HTTPException(400, f"The body is not valid JSON: {error}.") from None
-    try:
-        return model.model_validate_json(body, strict=True)
-    except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False)[:_MOST_ERRORS]
-        raise InvalidRequest.of([explain(model, fault, data) for fault in faults]) from None

@@ -29,6 +29,7 @@ MEDIA_TYPE = "application/problem+json"
 STATUSES = {
     INTERNAL_ERROR: 500,
     "invalid-request": 422,
+    "malformed-json": 400,
     "unauthorized": 401,
     "not-found": 404,
     "conflict": 409,
@@ -46,7 +47,6 @@ STATUSES = {
 
 # What goes wrong before the domain is reached: status to code, title and a default detail.
 _PROTOCOL = {
-    400: ("malformed-json", "The body can't be read", "The body is not valid JSON."),
     403: ("forbidden", "This is not allowed", "This is not allowed."),
     404: ("not-found", "There is no such thing", "There is nothing at this address."),
     405: ("method-not-allowed", "The method does not fit", "Use a method named in `Allow`."),

@@ -13,13 +13,10 @@ from fastapi.concurrency import run_in_threadpool
 from redis.exceptions import RedisError
 
 from core.catalog import TECHNIQUES, Technique
-from core.contract.errors import FieldError, InvalidRequest
 from core.contract.jobs import Job, new_job_id
-from core.contract.models import ModelCatalog
-from core.contract.requests import JobRequest
 from service.auth import Caller
 from service.backends import Backends, WithBackends
-from service.body import parse, read_json
+from service.body import read_json
 from service.documentation import ETAG, RETRY_AFTER, Responses, header, problem_responses
 from service.jobs import job_response
 from service.views import JobView, job_path
@@ -29,23 +26,9 @@ router = APIRouter(tags=["Techniques"])
 _log = logging.getLogger(__name__)
 
 
-def effective_request(technique: Technique, body: bytes, models: ModelCatalog) -> JobRequest:
-    """The request in `body`, every value filled in. Raises InvalidRequest."""
-    request = parse(technique.request, body)
-    model = models.resolve(request.model)
-    if model.family not in technique.families:
-        able = [name for name, spec in models.models.items() if spec.family in technique.families]
-        detail = (
-            f"{model.name} can't do {technique.name}. "
-            f"Models that can: {', '.join(sorted(able)) or 'none here'}."
-        )
-        raise InvalidRequest.of([FieldError(pointer="/model", detail=detail)])
-    return request.resolve(model)
-
-
 def submit_job(backends: Backends, technique: Technique, owner: str, body: bytes) -> Job:
     """Record the job that `body` asks for and hand it to the workers."""
-    effective = effective_request(technique, body, backends.models)
+    effective = technique.effective(body, backends.models)
     now = datetime.now(UTC)
     seconds = effective.deadline_seconds
     job = Job(

@@ -1,6 +1,7 @@
 """The process that holds the models and runs jobs. The supervisor starts it and replaces it.
 
-`python -m worker.child` runs one alone, without anything to replace it.
+`python -m worker.child [PARENT]` runs one alone, without anything to replace it; it stops
+when its parent is no longer the process PARENT.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -24,6 +26,7 @@ from core.contract.models import load_catalog
 from core.contract.settings import Settings
 from core.diffusion.model import best_device, quiet_loading
 from core.jobs import workers
+from core.jobs.broker import connect
 from core.jobs.store import JobStore
 from core.storage.disk import DiskStore
 from worker.runner import Pulse, Runner
@@ -57,14 +60,14 @@ class Heart(threading.Thread):
     for `stall_seconds` the process ends itself, hard, and the supervisor starts another.
     """
 
-    def __init__(self, worker: WarmWorker, runner: Runner, settings: Settings) -> None:
+    def __init__(self, worker: WarmWorker, runner: Runner, settings: Settings, parent: int) -> None:
         super().__init__(name="heart", daemon=True)
         self.worker, self.runner, self.settings = worker, runner, settings
-        # Its own connection: the main one may be blocked in a pop.
-        self.redis: Redis = Redis.from_url(settings.redis_url, socket_timeout=5)
+        # Its own connection: the worker's may be blocked in a pop.
+        self.redis = connect(settings.redis_url)
         self.store = JobStore(self.redis)
         self.since = datetime.now(UTC)
-        self.parent = os.getppid()
+        self.parent = parent
         self.stopped = threading.Event()
 
     def run(self) -> None:
@@ -76,6 +79,8 @@ class Heart(threading.Thread):
                 self.beat()
             except RedisError as error:
                 log.warning("no heartbeat: %s", error)
+            except Exception:  # without this thread the worker would be given up for lost
+                log.exception("no heartbeat")
 
     def beat(self) -> None:
         """Announce the worker, and renew the lease of its job."""
@@ -102,10 +107,11 @@ class Heart(threading.Thread):
             workers.withdraw(self.redis, self.worker.name)
 
     def _stop_if_stalled(self) -> None:
-        pulse = self.runner.pulse
-        silent = time.monotonic() - pulse.last_step
-        if pulse.claim is not None and silent > self.settings.stall_seconds:
-            log.critical("no step for %.0f s in job %s", silent, pulse.claim.job.id)
+        if (found := self.runner.pulse.silent_for()) is None:
+            return
+        claim, seconds = found
+        if seconds > self.settings.stall_seconds:
+            log.critical("no step for %.0f s in job %s", seconds, claim.job.id)
             os._exit(STALLED)  # a hung kernel lets nothing gentler through
 
     def _stop_without_parent(self) -> None:
@@ -115,17 +121,21 @@ class Heart(threading.Thread):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def main(settings: Settings) -> None:
-    """Load the models, then take jobs until told to stop (SIGTERM finishes the one in hand)."""
+def main(settings: Settings, parent: int) -> None:
+    """Load the models, then take jobs until told to stop (SIGTERM finishes the one in hand).
+
+    parent: id of the process without which this one is to stop.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     quiet_loading()
+    store_connection = connect(settings.redis_url)
+    _await_broker(store_connection)  # before the models: they take long to load for nothing
     catalog = load_catalog(settings.models_file)
     models = WarmModels(catalog, best_device(settings.device))
     for name in (catalog.default,) if settings.warm_models is None else settings.warm_models:
         models.get(name)
-    redis = Redis.from_url(settings.redis_url)
     runner = Runner(
-        store=JobStore(redis),
+        store=JobStore(store_connection),
         artifacts=DiskStore(settings.data_dir / "artifacts"),
         models=models,
         lease_seconds=settings.lease_seconds,
@@ -135,13 +145,13 @@ def main(settings: Settings) -> None:
     worker = WarmWorker(
         [settings.pool],
         name=f"{socket.gethostname()}-{os.getpid()}-{int(time.time())}",
-        connection=redis,
+        connection=Redis.from_url(settings.redis_url),
         serializer="json",
         worker_ttl=_RQ_TTL_SECONDS,
         log_job_description=False,
     )
     worker.log_result_lifespan = False
-    heart = Heart(worker, runner, settings)
+    heart = Heart(worker, runner, settings, parent)
     heart.beat()
     heart.start()
     try:
@@ -150,5 +160,15 @@ def main(settings: Settings) -> None:
         heart.stop()
 
 
+def _await_broker(redis: Redis) -> None:
+    while True:
+        try:
+            redis.ping()
+            return
+        except RedisError as error:
+            log.warning("waiting for the broker: %s", error)
+            time.sleep(1)
+
+
 if __name__ == "__main__":
-    main(Settings())
+    main(Settings(), parent=int(sys.argv[1]) if sys.argv[1:] else os.getppid())

@@ -1,10 +1,13 @@
-"""Gives back what was lost: jobs of dead workers, and deliveries that never arrived."""
+"""Gives back what was lost: jobs of dead workers, deliveries that never arrived, old files."""
 
 from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
 
+from redis.exceptions import RedisError
+
+from core.contract.artifacts import ArtifactStore
 from core.contract.errors import DeadlineExceeded, NotFound, WorkerLost
 from core.contract.jobs import Job
 from core.jobs.queue import JobQueue
@@ -17,34 +20,49 @@ _DELIVERY_GRACE_SECONDS = 5.0
 
 
 def reap(store: JobStore, queue: JobQueue, max_attempts: int) -> None:
-    """Look once. Several reapers may look at once: each move is compared before it is set."""
+    """Look once. Several reapers may look at once: each move is compared before it is set.
+
+    Raises RedisError. A record that can't be read is told to the log and left.
+    """
     for job_id in store.expired_leases():
-        if job := _find(store, job_id):
+        if job := _find(store, queue, job_id):
             _give_back(store, queue, job, max_attempts)
     waiting = set(queue.waiting())
     for job_id in store.waiting_longer_than(_DELIVERY_GRACE_SECONDS):
-        if job := _find(store, job_id):
+        if job := _find(store, queue, job_id):
             _redeliver(store, queue, job, is_waiting=job_id in waiting)
 
 
+def sweep(store: JobStore, artifacts: ArtifactStore, older_than_seconds: float) -> None:
+    """Remove the files of jobs whose record has expired, or never was.
+
+    Only folders untouched for `older_than_seconds` are looked at. Raises RedisError, OSError.
+    """
+    for job_id in artifacts.untouched(older_than_seconds):
+        try:
+            store.get(job_id)
+        except NotFound:
+            log.info("files of job %s removed", job_id)
+            artifacts.delete(job_id)
+
+
 def _give_back(store: JobStore, queue: JobQueue, job: Job, max_attempts: int) -> None:
-    if job.pool != queue.pool:
-        return
-    if job.attempt >= max_attempts:
+    if job.cancel_requested:
+        store.cancel_lost(job)
+    elif job.attempt >= max_attempts:
         lost = WorkerLost(f"The worker died in each of {job.attempt} attempts.")
         if store.fail_lost(job, lost.as_job_error()):
             log.error("job %s lost its worker %d times: failed", job.id, job.attempt)
-    elif store.requeue(job.id, lost=True):
+    elif store.requeue_lost(job):
         log.warning("job %s lost its worker in attempt %d: queued again", job.id, job.attempt)
-        queue.deliver(job)
+        queue.deliver(job, first=True)  # it has waited already
 
 
 def _redeliver(store: JobStore, queue: JobQueue, job: Job, *, is_waiting: bool) -> None:
-    if job.pool != queue.pool:
-        return
     if job.deadline_at is not None and datetime.now(UTC) > job.deadline_at:
         late = DeadlineExceeded("The job was still queued when its deadline passed.")
         store.fail_queued(job, late.as_job_error())
+        queue.withdraw(job.id)
     elif not is_waiting:
         log.warning("job %s was in no queue: delivered again", job.id)
         queue.drop_stranded(job.id)
@@ -52,9 +70,16 @@ def _redeliver(store: JobStore, queue: JobQueue, job: Job, *, is_waiting: bool) 
         queue.deliver(job)
 
 
-def _find(store: JobStore, job_id: str) -> Job | None:
+def _find(store: JobStore, queue: JobQueue, job_id: str) -> Job | None:
+    """The job, if it is of this pool. One bad record must not keep the others waiting."""
     try:
-        return store.get(job_id)
+        job = store.get(job_id)
     except NotFound:
         store.forget(job_id)
         return None
+    except RedisError:
+        raise
+    except Exception:
+        log.exception("the record of job %s can't be read", job_id)
+        return None
+    return job if job.pool == queue.pool else None

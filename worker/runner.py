@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,25 +31,40 @@ from worker.warm import WarmModels
 
 log = logging.getLogger(__name__)
 
+DEVICE_FAILED = 71
+"""Exit code of a worker whose device can't be used any more."""
+
 _COMMIT_PATIENCE_SECONDS = 60.0
 
 
 @dataclass
 class Pulse:
-    """What the heartbeat may know of the job in hand: whose it is, and its last sign of life."""
+    """What the heartbeat may know of the job in hand: whose it is, and its last sign of life.
+
+    One thread writes and another reads, so `claim` is set last and read first.
+    """
 
     claim: Claim | None = None
     last_step: float = field(default_factory=time.monotonic)
 
     def begin(self, claim: Claim) -> None:
-        self.last_step = time.monotonic()
+        self.step()
         self.claim = claim
 
     def step(self) -> None:
         self.last_step = time.monotonic()
 
+    def pause(self) -> None:
+        """Until the next step any silence is fine: a model may be fetched from far away."""
+        self.last_step = math.inf
+
     def end(self) -> None:
         self.claim = None
+
+    def silent_for(self) -> tuple[Claim, float] | None:
+        """The job in hand and the seconds since its last step, if there is one."""
+        claim = self.claim
+        return None if claim is None else (claim, time.monotonic() - self.last_step)
 
 
 @dataclass(frozen=True)
@@ -71,6 +88,7 @@ class Runner:
             self._run(claim)
         except AttemptSuperseded:
             log.warning("attempt %d of job %s was superseded", claim.attempt, job_id)
+            self.artifacts.discard(job_id, claim.attempt)
         finally:
             self.pulse.end()
 
@@ -85,6 +103,11 @@ class Runner:
             self._patiently(lambda: self.store.canceled(claim))
             self.artifacts.delete(claim.job.id)
             return
+        except torch.AcceleratorError:
+            # The device's context is gone and would fail every later job: the lease ends, the
+            # job is given back, and the supervisor starts a process with a fresh one.
+            log.critical("the device failed in job %s", claim.job.id, exc_info=True)
+            os._exit(DEVICE_FAILED)
         except Exception as error:
             failure = _as_failure(claim.job, error)
             self._patiently(lambda: self.store.fail(claim, failure))
@@ -104,7 +127,9 @@ class Runner:
         technique = catalog.technique(job.technique)
         request = technique.request.model_validate(job.request)
         stages.report(Progress(stage="loading", step=0, steps=1, fraction=0.0))
+        self.pulse.pause()
         model = self.models.get(request.model)
+        self.pulse.step()
         made = []
         for artifact, data in execute(technique, model, request, stages.report):
             stages.enter("storing")

@@ -8,20 +8,24 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 
-from redis import Redis
 from redis.exceptions import RedisError
 
 from core.contract.settings import Settings
+from core.jobs.broker import connect
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
-from worker.reaper import reap
+from core.storage.disk import DiskStore
+from worker.reaper import reap, sweep
 
 log = logging.getLogger(__name__)
 
 _REAP_EVERY_SECONDS = 2.0
-_STEADY_SECONDS = 20.0
+_SWEEP_EVERY_SECONDS = 600.0
+_SWEEP_AFTER_SECONDS = 3600.0
+_STEADY_SECONDS = 60.0
 """A child that lived this long was no failure to start, and is replaced at once."""
 _LONGEST_PAUSE_SECONDS = 30.0
 
@@ -30,11 +34,12 @@ class Supervisor:
     """Starts the child, replaces it when it dies, runs the reaper, passes on SIGTERM."""
 
     def __init__(self, settings: Settings, grace_seconds: float = 30.0) -> None:
-        redis = Redis.from_url(settings.redis_url, socket_timeout=5)
+        redis = connect(settings.redis_url)
         self.settings = settings
         self.grace_seconds = grace_seconds
         self.store = JobStore(redis)
         self.queue = JobQueue(redis, settings.pool)
+        self.artifacts = DiskStore(settings.data_dir / "artifacts")
         self.child: subprocess.Popen[bytes] | None = None
         self.started_at = 0.0
         self.failures = 0
@@ -45,22 +50,28 @@ class Supervisor:
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         next_start = next_reap = 0.0
-        while not self.stopping:
-            now = time.monotonic()
-            if self.child is not None and self.child.poll() is not None:
-                next_start = now + self._bury(now)
-            if self.child is None and now >= next_start:
-                self._start(now)
-            if now >= next_reap:
-                self._reap()
-                next_reap = now + _REAP_EVERY_SECONDS
-            time.sleep(0.2)
-        self._end_child()
+        next_sweep = time.monotonic() + _SWEEP_EVERY_SECONDS
+        try:
+            while not self.stopping:
+                now = time.monotonic()
+                if self.child is not None and self.child.poll() is not None:
+                    next_start = now + self._bury(now)
+                if self.child is None and now >= next_start:
+                    self._start(now)
+                if now >= next_reap:
+                    self._tend(lambda: reap(self.store, self.queue, self.settings.max_attempts))
+                    next_reap = now + _REAP_EVERY_SECONDS
+                if now >= next_sweep:
+                    self._tend(lambda: sweep(self.store, self.artifacts, _SWEEP_AFTER_SECONDS))
+                    next_sweep = now + _SWEEP_EVERY_SECONDS
+                time.sleep(0.2)
+        finally:
+            self._end_child()
 
     def _start(self, now: float) -> None:
         # A session of its own: Ctrl-C in the terminal reaches the supervisor alone.
         self.child = subprocess.Popen(
-            [sys.executable, "-m", "worker.child"],
+            [sys.executable, "-m", "worker.child", str(os.getpid())],
             env=os.environ | self.settings.environment(),  # the child reads what we read
             start_new_session=True,
         )
@@ -76,17 +87,23 @@ class Supervisor:
         pause = 2.0 ** (self.failures - 2)
         return min(pause, _LONGEST_PAUSE_SECONDS) if self.failures > 1 else 0.0
 
-    def _reap(self) -> None:
+    def _tend(self, work: Callable[[], None]) -> None:
+        """Do a round of work; no failure of it may end the supervisor."""
         try:
-            reap(self.store, self.queue, self.settings.max_attempts)
+            work()
         except RedisError as error:
             log.warning("the broker does not answer: %s", error)
+        except Exception:
+            log.exception("a round of reaping failed")
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self.stopping = True
 
     def _end_child(self) -> None:
-        """Let the child finish its job within the grace, then end it: its job is given back."""
+        """Let the child finish its job within the grace, then end it.
+
+        The lease of a job cut short ends, and another supervisor, or the next, gives it back.
+        """
         if self.child is None or self.child.poll() is not None:
             return
         self.child.terminate()

@@ -20,7 +20,7 @@ from core.contract.jobs import Progress
 from core.contract.pictures import Picture, Report
 from core.contract.requests import Prompt, Sharing, StyleAlignedRequest, settled
 from core.diffusion.denoise import Guidance, denoise, starting_noise
-from core.diffusion.images import decode_images, grid
+from core.diffusion.images import decode_image, grid
 from core.diffusion.model import DiffusionModel
 from core.diffusion.prompts import encode_prompts
 
@@ -41,8 +41,9 @@ def style_aligned(
     finished: list[Image.Image] = []
     for index, chunk in enumerate(chunks):
         progress = _ChunkProgress(report, index, len(chunks), settled(request.sampling.steps))
-        shown, *images = _draw(model, request, [reference, *chunk], progress)
+        first, *images = _draw(model, request, [reference, *chunk], progress)
         if index == 0:
+            shown = first
             yield _picture(request, "reference", "reference", reference, shown)
             images = images if apart else [shown, *images]
         for image in images:
@@ -132,8 +133,11 @@ def _draw(
     plan = sharing_plan(model.unet, len(prompts), request.sharing, guided=guidance.active)
     with attention_control(model.unet, plan):
         latents = denoise(model, noise, guidance, settled(sampling.steps), progress.denoised)
-    progress.decoding()
-    return decode_images(model, latents)
+    images = []
+    for picture in latents:
+        progress.decoding()
+        images.append(decode_image(model, picture[None]))
+    return images
 
 
 def _picture(

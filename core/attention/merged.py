@@ -41,7 +41,7 @@ def merged_attention(queries: Tensor, groups: Sequence[Group]) -> Tensor:
     bias a group; nothing of size queries x keys is kept.
 
     queries: (batch, heads, queries, head_dim). Returns the same shape and dtype.
-    A query that every group hides has no answer and comes back as NaN.
+    A query that each of several groups hides has no answer and comes back as NaN.
     Raises ValueError without groups.
     """
     if not groups:
@@ -59,9 +59,10 @@ def merged_attention(queries: Tensor, groups: Sequence[Group]) -> Tensor:
             total, weight = output, log_sum
             continue
         merged = torch.logaddexp(weight, log_sum)
+        # While every group so far is hidden all three are -inf, whose difference is no number.
+        floor = merged.clamp_min(torch.finfo(merged.dtype).min)
         total = (
-            total * (weight - merged).exp()[..., None]
-            + output * (log_sum - merged).exp()[..., None]
+            total * (weight - floor).exp()[..., None] + output * (log_sum - floor).exp()[..., None]
         )
         weight = merged
     assert total is not None
@@ -91,6 +92,10 @@ def attention_with_log_sum(
     rows, _, count, width = queries.shape
     keys = keys.expand(rows, -1, -1, -1)
     values = values.expand(rows, -1, -1, -1)
+    # Called by name, the kernels don't check what they assume: features next to each other.
+    queries, keys, values = (
+        x if x.stride(-1) == 1 else x.contiguous() for x in (queries, keys, values)
+    )
     # The fused kernels return the log-sum-exp that F.scaled_dot_product_attention throws away.
     if queries.device.type == "cpu":
         output, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(

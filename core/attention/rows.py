@@ -15,7 +15,8 @@ Role = Literal["reference", "target"]
 class Row:
     """One row of the UNet batch.
 
-    reads: indices of the rows, beside itself, whose keys and values it attends to.
+    reads: indices of the rows whose keys and values it attends to beside its own. A row that
+    names itself attends to the rows it reads and to nothing else, as one pool of keys.
     """
 
     half: Half
@@ -34,14 +35,14 @@ class Readers:
 
 @dataclass(frozen=True)
 class RowMap:
-    """The rows of a batch, in order. Raises ValueError if a row reads itself or no row."""
+    """The rows of a batch, in order. Raises ValueError for a read of a row that is not there."""
 
     rows: tuple[Row, ...]
 
     def __post_init__(self) -> None:
         for index, row in enumerate(self.rows):
             for read in row.reads:
-                if read == index or not 0 <= read < len(self.rows):
+                if not 0 <= read < len(self.rows):
                     raise ValueError(f"row {index} can't read row {read} of {len(self.rows)}")
 
     def __len__(self) -> int:
@@ -74,14 +75,14 @@ def first_row_shared(rows: int, *, guided: bool) -> RowMap:
 
 
 def all_rows_shared(rows: int, *, guided: bool) -> RowMap:
-    """Full sharing: each row reads every other row of its half."""
+    """Full sharing: all rows of a half read all of them."""
     return RowMap(
         tuple(
             Row(
                 half,
                 0,
                 "target" if index else "reference",
-                reads=tuple(offset * rows + other for other in range(rows) if other != index),
+                reads=tuple(range(offset * rows, (offset + 1) * rows)),
             )
             for offset, half in enumerate(halves(guided))
             for index in range(rows)

@@ -7,7 +7,7 @@ arXiv 2312.02133, equations 4 and 5.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from core.attention.merged import Group, merged_attention
-from core.attention.rows import RowMap
+from core.attention.rows import Readers, RowMap
 
 _EPSILON = 1e-5
 
@@ -23,6 +23,8 @@ _EPSILON = 1e-5
 @dataclass(frozen=True)
 class SharedAttention:
     """An attention processor in which rows read others as a `RowMap` says.
+
+    Rows that read a pool (themselves in it) attend to it plainly, whatever is set below.
 
     adain_queries, adain_keys, adain_values: give a reader's own features the mean and
     deviation of the first row it reads, before attending.
@@ -67,14 +69,17 @@ class SharedAttention:
         scaled: Tensor = projected / attn.rescale_output_factor
         return scaled
 
-    def _attend(self, run: Any, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def _attend(self, run: Readers, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        scale = 1 / math.sqrt(queries.shape[-1])
+        if run.rows.start in run.reads:
+            pool = Group(_pooled(keys, run.reads), _pooled(values, run.reads), scale)
+            return merged_attention(queries[run.rows], [pool])
         own_q, own_k, own_v = queries[run.rows], keys[run.rows], values[run.rows]
         if run.reads:
             first = slice(run.reads[0], run.reads[0] + 1)
             own_q = adain(own_q, queries[first]) if self.adain_queries else own_q
             own_k = adain(own_k, keys[first]) if self.adain_keys else own_k
             own_v = adain(own_v, values[first]) if self.adain_values else own_v
-        scale = 1 / math.sqrt(queries.shape[-1])
         groups = [Group(own_k, own_v, scale)]
         if self.attend:
             groups += [
@@ -87,6 +92,11 @@ class SharedAttention:
                 for read in run.reads
             ]
         return merged_attention(own_q, groups)
+
+
+def _pooled(features: Tensor, reads: Sequence[int]) -> Tensor:
+    """The tokens of several rows as those of one: (1, heads, rows x tokens, head_dim)."""
+    return features[list(reads)].transpose(0, 1).flatten(1, 2)[None]
 
 
 def _split_heads(features: Tensor, heads: int) -> Tensor:
@@ -122,7 +132,7 @@ def shared_group_norm(norm: torch.nn.GroupNorm, rows: RowMap) -> Callable[[Tenso
     The forward takes and gives (rows, channels, …). It raises ValueError for another
     number of rows than the map's.
     """
-    unions = [[index, *row.reads] for index, row in enumerate(rows.rows)]
+    unions = [list({index, *row.reads}) for index, row in enumerate(rows.rows)]
 
     def forward(features: Tensor) -> Tensor:
         if len(features) != len(unions):

@@ -28,6 +28,14 @@ class ArtifactStore(Protocol):
         """Remove a job's files, all but those of `keep_attempt`. Missing files are fine."""
         ...
 
+    def discard(self, job_id: str, attempt: int) -> None:
+        """Remove the files of one attempt. Missing files are fine."""
+        ...
+
+    def untouched(self, seconds: float) -> list[str]:
+        """Ids of jobs with files, none of them written in the last `seconds`."""
+        ...
+
     def check(self) -> None:
         """Raise OSError if files can't be written."""
         ...

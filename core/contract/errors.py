@@ -2,6 +2,7 @@
 
     AttentionPleaseError
     ├── InvalidRequest        the request, with a JSON pointer for each thing wrong
+    ├── MalformedJson         what should be JSON is not
     ├── NotFound              no such job, model or artifact, or not this caller's
     ├── Unauthorized          no key, or one that isn't known
     ├── Conflict              the job's state does not allow it
@@ -76,6 +77,11 @@ class InvalidRequest(AttentionPleaseError):
         """One error for one or many faulty fields; its detail names the first."""
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         return cls(f"{errors[0].pointer or 'body'}: {errors[0].detail}{more}", tuple(errors))
+
+
+class MalformedJson(AttentionPleaseError):
+    code = "malformed-json"
+    title = "The body can't be read"
 
 
 class NotFound(AttentionPleaseError):

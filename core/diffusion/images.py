@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from PIL import Image
@@ -13,7 +15,6 @@ from core.contract.errors import NumericsFailure
 from core.diffusion.model import DiffusionModel
 
 
-@torch.inference_mode()
 def decode_pixels(model: DiffusionModel, latents: Tensor) -> Tensor:
     """Decode latents (pictures, channels, h, w) to pixels (pictures, 3, height, width).
 
@@ -21,29 +22,33 @@ def decode_pixels(model: DiffusionModel, latents: Tensor) -> Tensor:
     memory. A VAE that overflows in float16 (SDXL's) is widened for the length of the call.
     """
     vae = model.vae
-    widen = vae.dtype == torch.float16 and vae.config.force_upcast
-    dtype = torch.float32 if widen else vae.dtype
-    latents = latents.to(dtype) / vae.config.scaling_factor
-    if widen:
-        vae.to(torch.float32)
+    with _wide_enough(vae), torch.inference_mode():
+        latents = latents.to(vae.dtype) / vae.config.scaling_factor
+        return torch.cat([vae.decode(picture[None]).sample.float() for picture in latents])
+
+
+@contextmanager
+def _wide_enough(vae: Any) -> Iterator[None]:
+    """Run the block with `vae` in a type it does not overflow in; put back what was."""
+    narrow = vae.dtype
     try:
-        decoded = [vae.decode(picture[None]).sample.float() for picture in latents]
+        if narrow == torch.float16 and vae.config.force_upcast:
+            vae.to(torch.float32)
+        yield
     finally:
-        if widen:
-            vae.to(torch.float16)
-    return torch.cat(decoded)
+        vae.to(narrow)
 
 
-def decode_images(model: DiffusionModel, latents: Tensor) -> list[Image.Image]:
-    """Decode latents to RGB pictures.
+def decode_image(model: DiffusionModel, latents: Tensor) -> Image.Image:
+    """Decode the latents (1, channels, h, w) of one picture to RGB.
 
     Raises NumericsFailure where the model produced values that are no numbers.
     """
     pixels = decode_pixels(model, latents)
     if not bool(torch.isfinite(pixels).all()):
         raise NumericsFailure("The model produced values that are not numbers.")
-    levels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-    return [Image.fromarray(picture.permute(1, 2, 0).cpu().numpy()) for picture in levels]
+    levels = ((pixels[0] / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).cpu().numpy())
 
 
 def grid(images: Sequence[Image.Image], gap: int = 2) -> Image.Image:

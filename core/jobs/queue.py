@@ -26,8 +26,8 @@ class JobQueue:
         # JSON, because with pickle write access to Redis would be code execution.
         self.rq = Queue(pool, connection=redis, serializer="json")
 
-    def deliver(self, job: Job) -> None:
-        """Hand a recorded job to the workers; `high` priority goes to the front.
+    def deliver(self, job: Job, *, first: bool = False) -> None:
+        """Hand a recorded job to the workers; `high` priority, or `first`, goes to the front.
 
         A job may be delivered twice: claiming it is what happens once.
         """
@@ -35,7 +35,7 @@ class JobQueue:
             TASK,
             args=(job.id,),
             job_id=f"{job.id}-{secrets.token_hex(4)}",
-            at_front=job.request["priority"] == "high",
+            at_front=first or job.request["priority"] == "high",
             timeout=-1,  # deadlines are checked at every step, hangs by the watchdog
             result_ttl=0,
             failure_ttl=3600,

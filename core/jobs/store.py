@@ -1,8 +1,8 @@
 """The job record in Redis. It is the truth about a job; the queue only delivers.
 
 A job is one hash, each field JSON. Two sorted sets stand beside it: `queued` (scored by the
-time it was last handed to the queue) and `running` (scored by the end of its lease). Times
-are the broker's, so the clocks of workers don't matter. Each change is one Lua script that
+time it was last handed to the queue) and `running` (scored by the end of its lease). Both
+are by the broker's clock, so those of workers don't matter. Each change is one Lua script that
 compares before it sets: a status only moves as `LEGAL_MOVES` allows, and a run only writes
 while its attempt is the job's last one (a fencing token).
 """
@@ -132,7 +132,7 @@ class JobStore:
         """Record a new queued job; from here on it will not be lost."""
         with self.redis.pipeline(transaction=True) as pipe:
             pipe.hset(_key(job.id), mapping={k: _encode(v) for k, v in dict(job).items()})
-            pipe.zadd(QUEUED, {job.id: job.created_at.timestamp()})
+            pipe.zadd(QUEUED, {job.id: self._now()})
             pipe.execute()
 
     def get(self, job_id: str) -> Job:
@@ -204,16 +204,18 @@ class JobStore:
             # It moved between the two, such as a lost job going back to the queue: look again.
         raise Conflict(f"The job has already ended: {job.status}.")
 
-    def requeue(self, job_id: str, *, lost: bool) -> bool:
-        """Put a running job back into the queue: a lost one only if its lease is over."""
+    def requeue_lost(self, job: Job) -> bool:
+        """Put a running job whose lease is over back into the queue."""
         fields = {"progress": None, "started_at": None}
-        return self._move(job_id, "queued", fields, only_expired=lost) is not None
+        return self._move(job.id, "queued", fields, only_expired=True) is not None
 
     def fail_lost(self, job: Job, error: JobError) -> bool:
         """End a running job whose lease is over and that has no attempts left."""
-        fields = _ended(job) | {"error": error, "progress": None}
-        moved = self._move(job.id, "failed", fields, only_from="running", only_expired=True)
-        return moved is not None
+        return self._end_lost(job, "failed", {"error": error})
+
+    def cancel_lost(self, job: Job) -> bool:
+        """End a running job whose lease is over and that was asked to end anyway."""
+        return self._end_lost(job, "canceled", {})
 
     def expired_leases(self) -> list[str]:
         """Ids of running jobs whose worker has not been heard of for a lease."""
@@ -233,6 +235,10 @@ class JobStore:
         """Drop an id from the bookkeeping whose record is gone."""
         self.redis.zrem(QUEUED, job_id)
         self.redis.zrem(RUNNING, job_id)
+
+    def _end_lost(self, job: Job, to: JobStatus, fields: Mapping[str, Any]) -> bool:
+        ended = _ended(job) | dict(fields) | {"progress": None}
+        return self._move(job.id, to, ended, only_from="running", only_expired=True) is not None
 
     def _end(self, claim: Claim, to: JobStatus, fields: Mapping[str, Any]) -> None:
         # Only from running: a lost job that waits again still has the number of its last attempt.

@@ -7,6 +7,7 @@ import re
 import secrets
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +33,7 @@ class DiskStore:
                 file.flush()
                 os.fsync(file.fileno())
             aside.replace(path)
+            _sync_folder(path.parent)
         except BaseException:
             aside.unlink(missing_ok=True)
             raise
@@ -50,6 +52,19 @@ class DiskStore:
             if attempt.name != str(keep_attempt):
                 shutil.rmtree(attempt, ignore_errors=True)
 
+    def discard(self, job_id: str, attempt: int) -> None:
+        """Remove the files of one attempt."""
+        shutil.rmtree(self._folder(job_id) / str(attempt), ignore_errors=True)
+
+    def untouched(self, seconds: float) -> list[str]:
+        """Ids of jobs with files, none of them written in the last `seconds`."""
+        since = time.time() - seconds
+        return [
+            folder.name
+            for folder in (self.root.iterdir() if self.root.is_dir() else ())
+            if _JOB_ID.fullmatch(folder.name) and _last_written(folder) < since
+        ]
+
     def check(self) -> None:
         """Raise OSError if files can't be written."""
         self.root.mkdir(parents=True, exist_ok=True)
@@ -66,3 +81,17 @@ class DiskStore:
         if not ARTIFACT_NAME.fullmatch(name):
             raise FileNotFoundError(name)
         return self._folder(job_id) / str(attempt) / name
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut, where the system can."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _last_written(folder: Path) -> float:
+    """When a job's folder or one of its attempts last changed, in Unix time."""
+    return max(path.stat().st_mtime for path in (folder, *folder.iterdir()))

@@ -212,7 +212,7 @@ def test_a_lost_job_waits_again_with_its_attempts_counted(
     store.create(job)
     assert store.claim(job.id, 0.01) is not None
     time.sleep(0.02)
-    assert store.requeue(job.id, lost=True)
+    assert store.requeue_lost(job)
     shown = client.get(f"/v1/jobs/{job.id}").json()
     assert (shown["status"], shown["attempt"]) == ("queued", 1)
     assert shown["queue"]["position"] is None, "it is not in the queue before it is delivered"

@@ -52,6 +52,7 @@ def up(settings: Settings) -> Iterator[httpx.Client]:
         process.wait()
 
 
+@pytest.mark.timeout(600)
 def test_it_draws_over_http_stops_on_ctrl_c_and_remembers(settings: Settings) -> None:
     with up(settings) as client:
         answer = client.post("/v1/style-aligned", json=JOB, headers={"Prefer": "wait=60"})

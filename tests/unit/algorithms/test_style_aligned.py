@@ -14,7 +14,9 @@ from core.contract.jobs import Progress
 from core.contract.models import Family
 from core.contract.pictures import Picture
 from core.contract.requests import StyleAlignedRequest
+from core.diffusion.denoise import Guidance, denoise, starting_noise
 from core.diffusion.model import DiffusionModel
+from core.diffusion.prompts import encode_prompts
 from tests.tiny_models import tiny_model
 
 
@@ -112,6 +114,20 @@ def test_progress_only_grows_and_ends_below_one(sd1: DiffusionModel) -> None:
     assert {progress.stage for progress in told} == {"denoising", "decoding"}
 
 
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+def test_a_job_leaves_the_pipeline_bit_identical(
+    family: Family, models: dict[Family, DiffusionModel]
+) -> None:
+    model = models[family]
+    noise = torch.cat([starting_noise(model, seed, 64, 64) for seed in (1, 2)])
+    guidance = Guidance(encode_prompts(model, ["a", "b"]), encode_prompts(model, ["", ""]), 5.0)
+    plain = denoise(model, noise, guidance, steps=2)
+    weights = {name: value.clone() for name, value in model.unet.state_dict().items()}
+    draw(model, prompts=["a cat", "a house"], sharing={"group_norm": True})
+    assert torch.equal(denoise(model, noise, guidance, steps=2), plain)
+    assert all(torch.equal(value, weights[name]) for name, value in model.unet.state_dict().items())
+
+
 def test_a_canceled_run_leaves_the_pipeline_as_it_was(sd1: DiffusionModel) -> None:
     before = dict(sd1.unet.attn_processors)
 
@@ -126,8 +142,8 @@ def test_a_canceled_run_leaves_the_pipeline_as_it_was(sd1: DiffusionModel) -> No
 
 
 def test_numbers_that_are_none_fail_as_numerics(sd1: DiffusionModel) -> None:
-    weight = sd1.unet.conv_out.bias
-    kept = weight.detach().clone()
+    weight = sd1.unet.conv_out.bias.data
+    kept = weight.clone()
     try:
         weight.fill_(torch.nan)
         with pytest.raises(NumericsFailure):

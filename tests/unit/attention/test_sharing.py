@@ -5,30 +5,55 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers.models.attention_processor import Attention
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core.attention.rows import Row, RowMap, first_row_shared
 from core.attention.sharing import SharedAttention, adain, shared_group_norm
 
 
-@pytest.fixture
-def layer() -> Attention:
+def attention_layer() -> Attention:
     torch.manual_seed(0)
     return Attention(query_dim=24, heads=3, dim_head=8).double().requires_grad_(False)
 
 
-def test_reference_rows_do_not_depend_on_the_targets(layer: Attention) -> None:
-    features = torch.randn(6, 10, 24, dtype=torch.float64)
-    others = features.clone()
-    others[[1, 2, 4, 5]] = torch.randn(4, 10, 24, dtype=torch.float64)
+@pytest.fixture
+def layer() -> Attention:
+    return attention_layer()
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    rows=st.integers(2, 5),
+    guided=st.booleans(),
+    adain_values=st.booleans(),
+    shift=st.floats(-3, 3),
+    scale=st.floats(0, 2),
+    seed=st.integers(0, 2**31),
+)
+def test_reference_rows_do_not_depend_on_the_targets(
+    rows: int, guided: bool, adain_values: bool, shift: float, scale: float, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    row_map = first_row_shared(rows, guided=guided)
+    shape = (len(row_map), 10, 24)
+    features = torch.randn(shape, generator=generator, dtype=torch.float64)
+    others = torch.randn(shape, generator=generator, dtype=torch.float64)
+    references = [i for i, row in enumerate(row_map.rows) if row.role == "reference"]
+    others[references] = features[references]
+    layer = attention_layer()
     plain = layer(features)
     layer.set_processor(
-        SharedAttention(first_row_shared(3, guided=True), score_shift=0.7, adain_values=True)
+        SharedAttention(row_map, adain_values=adain_values, score_scale=scale, score_shift=shift)
     )
     one, other = layer(features), layer(others)
-    for reference in (0, 3):
+    norm = shared_group_norm(torch.nn.GroupNorm(4, 24).double(), row_map)
+    one_normed, other_normed = norm(features.mT), norm(others.mT)
+    for reference in references:
         assert torch.equal(one[reference], other[reference])
         assert torch.allclose(one[reference], plain[reference], atol=1e-14)
-    assert not torch.allclose(one[1], plain[1], atol=1e-3)
+        assert torch.equal(one_normed[reference], other_normed[reference])
+    assert not torch.allclose(one[1], plain[1], atol=1e-6)
 
 
 def test_a_target_like_its_reference_is_drawn_like_it(layer: Attention) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,10 @@ from PIL import Image
 from core.contract.errors import ModelUnavailable
 from core.contract.models import Family
 from core.diffusion.denoise import Guidance, denoise, starting_noise
-from core.diffusion.images import decode_images, grid
+from core.diffusion.images import decode_image, decode_pixels, grid
 from core.diffusion.model import DiffusionModel, best_device, load_model
 from core.diffusion.prompts import encode_prompts
-from tests.tiny_models import spec_of, tiny_model
+from tests.tiny_models import save_tiny, spec_of, tiny_model
 
 PROMPTS = ["a cat", "a house, neon"]
 
@@ -32,8 +33,8 @@ def model(
 def test_the_loop_draws_what_diffusers_draws(model: DiffusionModel, scale: float) -> None:
     noise = torch.cat([starting_noise(model, seed, 64, 64) for seed in (1, 2)])
     guidance = Guidance(encode_prompts(model, PROMPTS), encode_prompts(model, ["", ""]), scale)
-    drawn = decode_images(model, denoise(model, noise, guidance, steps=3))
-    ours = np.stack([np.asarray(image) for image in drawn])
+    latents = denoise(model, noise, guidance, steps=3)
+    ours = np.stack([np.asarray(decode_image(model, picture[None])) for picture in latents])
     theirs = model.pipeline(
         PROMPTS,
         latents=noise,
@@ -63,6 +64,28 @@ def test_noise_depends_on_nothing_but_seed_and_size(model: DiffusionModel) -> No
     assert torch.equal(one, starting_noise(model, 7, 64, 32))
     assert one.shape == (1, 4, 8, 16)
     assert not torch.equal(one, starting_noise(model, 8, 64, 32))
+
+
+def test_a_vae_that_overflows_in_half_precision_is_widened_and_put_back(
+    model: DiffusionModel, tmp_path: Path
+) -> None:
+    save_tiny(tmp_path, "sdxl")
+    spec = spec_of(tmp_path, "sdxl").model_copy(update={"dtype": "float16"})
+    half = load_model(spec, torch.device("cpu"))
+    before = {name: value.clone() for name, value in half.vae.state_dict().items()}
+    pixels = decode_pixels(half, torch.randn(1, 4, 16, 16).half())
+    assert pixels.dtype == torch.float32
+    after = half.vae.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    half.vae.decode = _out_of_memory
+    with pytest.raises(torch.OutOfMemoryError):
+        decode_pixels(half, torch.randn(1, 4, 16, 16).half())
+    assert {value.dtype for value in half.vae.state_dict().values()} == {torch.float16}
+    assert not any(parameter.is_inference() for parameter in half.vae.parameters())
+
+
+def _out_of_memory(*_: Any) -> Any:
+    raise torch.OutOfMemoryError("too large")
 
 
 def test_the_fingerprint_tells_weights_apart(model: DiffusionModel, tmp_path: Path) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
-from core.contract.jobs import Job
+from core.contract.jobs import Job, new_job_id
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
+from core.storage.disk import DiskStore
 from worker import reaper
-from worker.reaper import reap
+from worker.reaper import reap, sweep
 
 NewJob = Callable[..., Job]
 
@@ -96,6 +98,55 @@ def test_jobs_of_other_pools_are_theirs(
     store.create(new_job(pool="another"))
     reap(store, queue, max_attempts=3)
     assert queue.waiting() == []
+
+
+def test_a_lost_job_that_was_to_be_canceled_is_not_run_again(
+    job: Job, store: JobStore, queue: JobQueue
+) -> None:
+    store.claim(job.id, lease_seconds=0.05)
+    store.request_cancel(job.id)
+    time.sleep(0.1)
+    reap(store, queue, max_attempts=3)
+    assert store.get(job.id).status == "canceled"
+    assert queue.waiting() == []
+
+
+def test_a_lost_job_is_next_in_line(
+    job: Job, new_job: NewJob, store: JobStore, queue: JobQueue
+) -> None:
+    for waiting in (new_job(), new_job()):
+        store.create(waiting)
+        queue.deliver(waiting)
+    store.claim(job.id, lease_seconds=0.01)
+    time.sleep(0.05)
+    reap(store, queue, max_attempts=3)
+    assert queue.waiting()[0] == job.id
+
+
+def test_a_record_that_can_not_be_read_keeps_no_other_job_waiting(
+    job: Job, new_job: NewJob, store: JobStore, queue: JobQueue
+) -> None:
+    broken = new_job()
+    store.create(broken)
+    for lost in (broken, job):
+        store.claim(lost.id, lease_seconds=0.01)
+    store.redis.hset(f"attention-please:job:{broken.id}", "request", "not JSON")
+    time.sleep(0.05)
+    reap(store, queue, max_attempts=3)
+    assert queue.waiting() == [job.id]
+
+
+def test_files_without_a_record_are_swept_and_others_stay(
+    job: Job, store: JobStore, tmp_path: Path
+) -> None:
+    files = DiskStore(tmp_path)
+    forgotten = new_job_id()
+    for job_id in (job.id, forgotten):
+        files.put(job_id, 1, "grid.png", b"picture")
+    sweep(store, files, older_than_seconds=60)
+    assert {path.name for path in tmp_path.iterdir()} == {job.id, forgotten}
+    sweep(store, files, older_than_seconds=-60)
+    assert {path.name for path in tmp_path.iterdir()} == {job.id}
 
 
 def test_a_record_that_is_gone_is_forgotten(

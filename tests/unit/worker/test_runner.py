@@ -13,7 +13,7 @@ import torch
 from core import catalog
 from core.contract.jobs import Job, Progress
 from core.contract.models import load_catalog
-from core.jobs.store import JobStore
+from core.jobs.store import RUNNING, JobStore
 from core.storage.disk import DiskStore
 from tests.tiny_models import models_file
 from worker import runner as runner_module
@@ -55,7 +55,7 @@ def test_a_job_ends_with_its_files_and_measures(runner: Runner, job: Job, store:
             assert len(file.read()) == artifact.size_bytes
     assert set(ended.measures["stages"]) == {"loading", "denoising", "decoding", "storing"}
     spent = sum(ended.measures["stages"].values())
-    assert spent == pytest.approx(ended.measures["run_seconds"], abs=0.05)
+    assert spent == pytest.approx(ended.measures["run_seconds"], abs=1)
     assert runner.pulse.claim is None
 
 
@@ -110,12 +110,14 @@ def test_memory_that_runs_out_fails_with_what_would_help(
 
 
 def test_a_superseded_attempt_commits_nothing(
-    runner: Runner, job: Job, store: JobStore, monkeypatch: pytest.MonkeyPatch
+    runner: Runner, job: Job, store: JobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another worker takes the job over while this one is between two steps."""
 
     def taken_over(*given: Any) -> Any:
-        store.requeue(job.id, lost=False)
+        runner.artifacts.put(job.id, 1, "image-000.png", b"late")
+        store.redis.zadd(RUNNING, {job.id: 0})  # its lease is over
+        assert store.requeue_lost(job)
         other = store.claim(job.id, 5.0)
         assert other is not None
         given[3](Progress(stage="denoising", step=1, steps=2, fraction=0.1))
@@ -123,5 +125,6 @@ def test_a_superseded_attempt_commits_nothing(
 
     monkeypatch.setattr(runner_module, "execute", taken_over)
     runner.run(job.id)
+    assert not (tmp_path / "artifacts" / job.id / "1").exists()
     now = store.get(job.id)
     assert (now.status, now.attempt, now.artifacts) == ("running", 2, ())

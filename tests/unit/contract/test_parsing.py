@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.contract.errors import FieldError, InvalidRequest
+from core.contract.parsing import parse
 from core.contract.requests import Output, Sampling, Sharing, StyleAlignedRequest
-from service.body import parse
 
 ANYTHING = st.recursive(
     st.none()

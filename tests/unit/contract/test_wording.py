@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from service.wording import explain, json_pointer
+from core.contract.wording import explain, json_pointer
 
 
 class Circle(BaseModel):
