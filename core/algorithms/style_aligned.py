@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from core.attention.control import AttentionPlan, attention_control
 from core.attention.layers import AttentionLayer, self_attention_layers, spread
@@ -19,7 +20,7 @@ from core.attention.sharing import SharedAttention, shared_group_norm
 from core.contract.jobs import Progress
 from core.contract.pictures import Picture, Report
 from core.contract.requests import Prompt, Sharing, StyleAlignedRequest, settled
-from core.diffusion.denoise import Guidance, denoise, starting_noise
+from core.diffusion.denoise import AfterStep, Guidance, denoise, starting_noise
 from core.diffusion.images import decode_image, grid
 from core.diffusion.model import DiffusionModel
 from core.diffusion.prompts import encode_prompts
@@ -102,8 +103,9 @@ class _ChunkProgress:
     def begin(self) -> None:
         self._tell("denoising", 0)
 
-    def denoised(self, step: int, _: torch.Tensor) -> None:
+    def denoised(self, step: int, latents: Tensor) -> Tensor:
         self._tell("denoising", step + 1)
+        return latents
 
     def decoding(self) -> None:
         self._tell("decoding", self.steps)
@@ -112,6 +114,22 @@ class _ChunkProgress:
         begun, total = self.chunk * self.steps, self.chunks * self.steps
         fraction = (begun + done) / (total + 1)  # the 1 is for storing
         self.report(Progress(stage=stage, step=begun + done, steps=total, fraction=fraction))
+
+
+def follow(trajectory: Tensor, skip: int) -> tuple[Tensor, AfterStep]:
+    """How a batch's row 0 is kept on an inverted picture's trajectory.
+
+    trajectory: (steps + 1, channels, h, w), noise first, as `ddim_inversion` gives it.
+    skip: the row starts this many steps along, nearer to the picture than its noise is, and
+    waits there; it is never farther from the picture than that.
+    Returns row 0's first latents (1, channels, h, w), and what to do after each step.
+    """
+
+    def hold(step: int, latents: Tensor) -> Tensor:
+        reached = trajectory[max(skip, step) + 1]
+        return torch.cat([reached[None].to(latents), latents[1:]])
+
+    return trajectory[skip][None], hold
 
 
 def _draw(

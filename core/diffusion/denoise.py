@@ -12,8 +12,11 @@ from torch import Tensor
 from core.diffusion.model import DiffusionModel
 from core.diffusion.prompts import Conditioning
 
-AfterStep = Callable[[int, Tensor], None]
-"""Called with the step's index and the latents after it. May raise to end the loop."""
+AfterStep = Callable[[int, Tensor], Tensor]
+"""Called with the step's index and the latents after it; gives those to go on with.
+
+It may raise to end the loop.
+"""
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,13 @@ class Guidance:
     """What pulls each row where: its text, what to keep away from, and how hard.
 
     positive, negative: one row a picture. scale: 1 switches guidance off.
+    told_size: height and width in pixels that SDXL is told; by default those of the latents.
     """
 
     positive: Conditioning
     negative: Conditioning
     scale: float
+    told_size: tuple[int, int] | None = None
 
     @property
     def active(self) -> bool:
@@ -53,7 +58,7 @@ def denoise(
     noise: Tensor,
     guidance: Guidance,
     steps: int,
-    after_step: AfterStep = lambda step, latents: None,
+    after_step: AfterStep = lambda step, latents: latents,
 ) -> Tensor:
     """Run the model's scheduler from `noise` to clean latents.
 
@@ -61,34 +66,45 @@ def denoise(
     dtype. Whatever attention is installed on the UNet is used. The loop is DDIM with eta 0
     (Song et al., ICLR 2021), guided as eps_uncond + scale (eps_cond - eps_uncond).
     """
-    scheduler = type(model.pipeline.scheduler).from_config(model.pipeline.scheduler.config)
-    scheduler.set_timesteps(steps, device=model.device)
+    scheduler = scheduler_for(model, steps)
     latents: Tensor = noise.to(model.device, model.dtype) * scheduler.init_noise_sigma
-    conditioning = guidance.batch()
-    extra = _size_conditioning(model, conditioning, latents)
     for step, timestep in enumerate(scheduler.timesteps):
-        batch = torch.cat([latents, latents]) if guidance.active else latents
-        predicted = model.unet(
-            scheduler.scale_model_input(batch, timestep),
-            timestep,
-            encoder_hidden_states=conditioning.text,
-            added_cond_kwargs=extra,
-        ).sample
-        if guidance.active:
-            uncond, cond = predicted.chunk(2)
-            predicted = uncond + guidance.scale * (cond - uncond)
+        predicted = predict(model, latents, timestep, guidance)
         latents = scheduler.step(predicted, timestep, latents).prev_sample
-        after_step(step, latents)
+        latents = after_step(step, latents)
     return latents
 
 
+def scheduler_for(model: DiffusionModel, steps: int) -> Any:
+    """A scheduler of the model's own kind, set to `steps` timesteps."""
+    scheduler = type(model.pipeline.scheduler).from_config(model.pipeline.scheduler.config)
+    scheduler.set_timesteps(steps, device=model.device)
+    return scheduler
+
+
+def predict(model: DiffusionModel, latents: Tensor, timestep: Tensor, guidance: Guidance) -> Tensor:
+    """What the UNet predicts for `latents` (pictures, channels, h, w), guided; the same shape."""
+    conditioning = guidance.batch()
+    predicted: Tensor = model.unet(
+        torch.cat([latents, latents]) if guidance.active else latents,
+        timestep,
+        encoder_hidden_states=conditioning.text,
+        added_cond_kwargs=_size_conditioning(model, conditioning, guidance, latents),
+    ).sample
+    if not guidance.active:
+        return predicted
+    uncond, cond = predicted.chunk(2)
+    return uncond + guidance.scale * (cond - uncond)
+
+
 def _size_conditioning(
-    model: DiffusionModel, conditioning: Conditioning, latents: Tensor
+    model: DiffusionModel, conditioning: Conditioning, guidance: Guidance, latents: Tensor
 ) -> dict[str, Any] | None:
     """SDXL's added conditioning: pooled text, and (original, crop, target) sizes in pixels."""
     if conditioning.pooled is None:
         return None
-    height, width = (side * model.latent_factor for side in latents.shape[-2:])
+    own = tuple(side * model.latent_factor for side in latents.shape[-2:])
+    height, width = guidance.told_size or own
     sizes = torch.tensor([height, width, 0, 0, height, width], dtype=conditioning.pooled.dtype)
     return {
         "text_embeds": conditioning.pooled,

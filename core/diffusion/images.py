@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -25,6 +26,18 @@ def decode_pixels(model: DiffusionModel, latents: Tensor) -> Tensor:
     with _wide_enough(vae), torch.inference_mode():
         latents = latents.to(vae.dtype) / vae.config.scaling_factor
         return torch.cat([vae.decode(picture[None]).sample.float() for picture in latents])
+
+
+@torch.inference_mode()
+def encode_image(model: DiffusionModel, image: Image.Image) -> Tensor:
+    """The latents (1, channels, h / f, w / f) of an RGB picture: the VAE's mean, no sample."""
+    vae = model.vae
+    levels = torch.from_numpy(np.array(image, dtype=np.float32)).permute(2, 0, 1)[None]
+    with _wide_enough(vae):
+        pixels = (levels / 127.5 - 1).to(model.device, vae.dtype)
+        mean: Tensor = vae.encode(pixels).latent_dist.mean
+    mean = mean * vae.config.scaling_factor
+    return mean.to(model.dtype)
 
 
 @contextmanager

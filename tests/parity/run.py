@@ -16,10 +16,12 @@ from typing import Annotated
 import typer
 from safetensors.torch import save_file
 
-from tests.parity import style_aligned
+from tests.parity import inversion, style_aligned
 from tests.parity.case import Case, Outputs, load_case
 
 CASES: dict[str, Callable[[Case], Outputs]] = {
+    "ddim_inversion": inversion.inversion_outputs,
+    "style_aligned_transfer": inversion.transfer_outputs,
     "style_aligned_unet_sd": style_aligned.unet_outputs,
     "style_aligned_unet_sdxl": style_aligned.unet_outputs,
     "style_aligned_t2i_sd": style_aligned.pipeline_outputs,
@@ -37,7 +39,7 @@ def main(
     if loaded.name not in CASES:
         raise typer.BadParameter(f"no runner for {loaded.name!r}; there is {', '.join(CASES)}")
     outputs = CASES[loaded.name](loaded)
-    save_file({name: tensor.contiguous() for name, tensor in outputs.items()}, out)
+    save_file({name: tensor.clone() for name, tensor in outputs.items()}, out)
     typer.echo(f"{len(outputs)} tensors of {loaded.name} written to {out}")
 
 

@@ -23,7 +23,7 @@ from tests.parity.case import Case, Outputs
 
 def load(case: Case) -> DiffusionModel:
     """The tiny model a case is about."""
-    family: Family = "sdxl" if case.name.endswith("sdxl") else "sd1"
+    family: Family = "sd1" if case.name.endswith("_sd") else "sdxl"
     name = "tiny-sdxl" if family == "sdxl" else "tiny-sd"
     spec = ModelSpec(
         name=name,
@@ -102,8 +102,9 @@ def pipeline_outputs(case: Case) -> Outputs:
     for variant, params in case.variants():
         trajectory: list[Tensor] = []
 
-        def keep(_: int, latents: Tensor, kept: list[Tensor] = trajectory) -> None:
+        def keep(_: int, latents: Tensor, kept: list[Tensor] = trajectory) -> Tensor:
             kept.append(latents)
+            return latents
 
         with controlled(model.unet, params["style_aligned_args"], rows=len(positive)):
             latents = denoise(

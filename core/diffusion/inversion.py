@@ -1,0 +1,47 @@
+"""DDIM inversion: from a picture to the noise that draws it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.diffusion.denoise import AfterStep, Guidance, predict
+from core.diffusion.model import DiffusionModel
+
+
+def inverse_scheduler(model: DiffusionModel, steps: int) -> Any:
+    """The model's schedule backwards: its timesteps rise from the picture to the noise.
+
+    The noise of a step is predicted at the timestep that is being reached, on the latents
+    before it: DDIM's approximation that consecutive latents are near each other.
+    """
+    from diffusers import DDIMInverseScheduler
+
+    scheduler = DDIMInverseScheduler.from_config(model.pipeline.scheduler.config)
+    scheduler.set_timesteps(steps, device=model.device)
+    return scheduler
+
+
+@torch.inference_mode()
+def ddim_inversion(
+    model: DiffusionModel,
+    latents: Tensor,
+    guidance: Guidance,
+    steps: int,
+    after_step: AfterStep = lambda step, latents: latents,
+) -> Tensor:
+    """Run DDIM backwards (Song et al., ICLR 2021, section 4.3), from a picture to noise.
+
+    latents: (1, channels, h, w) of the picture. Returns the whole trajectory,
+    (steps + 1, channels, h, w), from the noise z_T down to the picture z_0: index i is where
+    a denoising of as many steps stands before its step i.
+    """
+    scheduler = inverse_scheduler(model, steps)
+    trajectory = [latents.to(model.device, model.dtype)]
+    for step, timestep in enumerate(scheduler.timesteps):
+        predicted = predict(model, trajectory[-1], timestep, guidance)
+        after = scheduler.step(predicted, timestep, trajectory[-1]).prev_sample
+        trajectory.append(after_step(step, after))
+    return torch.cat(trajectory[::-1])
