@@ -26,7 +26,7 @@ class Technique:
     request: type[JobRequest]
     families: frozenset[Family]
     function: str
-    """`module:name` of a function (model, request, report) -> iterator of pictures."""
+    """`module:name` of a function (model, request, surroundings) -> iterator of pictures."""
 
     def effective(self, body: bytes, models: ModelCatalog) -> JobRequest:
         """The request in a JSON `body`, every value filled in.

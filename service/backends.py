@@ -16,7 +16,9 @@ from core.contract.settings import Settings
 from core.jobs.broker import connect
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
+from core.storage.cache import MAX_REFERENCE_BYTES, DiskCache
 from core.storage.disk import DiskStore
+from core.storage.images import ImageStore
 from service.signing import signing_secret
 
 
@@ -29,6 +31,8 @@ class Backends:
     jobs: JobStore
     queue: JobQueue
     artifacts: ArtifactStore
+    images: ImageStore
+    references: DiskCache
     models: ModelCatalog
     secret: bytes
     """Signs artifact URLs."""
@@ -48,6 +52,8 @@ def opened(settings: Settings) -> Iterator[Backends]:
             jobs=JobStore(redis),
             queue=JobQueue(redis, settings.pool),
             artifacts=DiskStore(settings.data_dir / "artifacts"),
+            images=ImageStore(settings.data_dir / "images"),
+            references=DiskCache(settings.data_dir / "references", MAX_REFERENCE_BYTES),
             models=load_catalog(settings.models_file),
             secret=signing_secret(settings),
         )

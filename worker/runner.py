@@ -19,13 +19,15 @@ from core.contract.errors import (
     INTERNAL_ERROR,
     AttemptSuperseded,
     DeadlineExceeded,
+    InvalidImage,
     JobCanceled,
     JobError,
     JobFailure,
+    NotFound,
     OutOfMemory,
 )
 from core.contract.jobs import Artifact, Job, Progress
-from core.execution import execute
+from core.execution import Kept, execute
 from core.jobs.store import Claim, JobStore
 from worker.warm import WarmModels
 
@@ -73,6 +75,7 @@ class Runner:
 
     store: JobStore
     artifacts: ArtifactStore
+    kept: Kept
     models: WarmModels
     lease_seconds: float
     pulse: Pulse
@@ -131,7 +134,8 @@ class Runner:
         model = self.models.get(request.model)
         self.pulse.step()
         made = []
-        for artifact, data in execute(technique, model, request, stages.report):
+        around = self.kept.around(job.owner, model, stages.report)
+        for artifact, data in execute(technique, model, request, around):
             stages.enter("storing")
             self.artifacts.put(job.id, claim.attempt, artifact.name, data)
             made.append(artifact)
@@ -193,7 +197,7 @@ class _Stages:
 
 def _as_failure(job: Job, error: Exception) -> JobError:
     """The failure as data. What nobody foresaw is told to the log, and to callers only as such."""
-    if isinstance(error, JobFailure):
+    if isinstance(error, JobFailure | InvalidImage | NotFound):
         log.info("job %s failed: %s", job.id, error.detail)
         return error.as_job_error()
     if isinstance(error, torch.OutOfMemoryError):

@@ -18,6 +18,7 @@ from core.jobs.broker import connect
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
 from core.storage.disk import DiskStore
+from core.storage.images import ImageStore
 from worker.reaper import reap, sweep
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class Supervisor:
         self.store = JobStore(redis)
         self.queue = JobQueue(redis, settings.pool)
         self.artifacts = DiskStore(settings.data_dir / "artifacts")
+        self.images = ImageStore(settings.data_dir / "images")
         self.child: subprocess.Popen[bytes] | None = None
         self.started_at = 0.0
         self.failures = 0
@@ -63,6 +65,7 @@ class Supervisor:
                     next_reap = now + _REAP_EVERY_SECONDS
                 if now >= next_sweep:
                     self._tend(lambda: sweep(self.store, self.artifacts, _SWEEP_AFTER_SECONDS))
+                    self._tend(self.images.sweep)
                     next_sweep = now + _SWEEP_EVERY_SECONDS
                 time.sleep(0.2)
         finally:

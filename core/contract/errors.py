@@ -3,6 +3,7 @@
     AttentionPleaseError
     ├── InvalidRequest        the request, with a JSON pointer for each thing wrong
     ├── MalformedJson         what should be JSON is not
+    ├── InvalidImage          no picture, or one beyond the limits
     ├── NotFound              no such job, model or artifact, or not this caller's
     ├── Unauthorized          no key, or one that isn't known
     ├── Conflict              the job's state does not allow it
@@ -82,6 +83,11 @@ class InvalidRequest(AttentionPleaseError):
 class MalformedJson(AttentionPleaseError):
     code = "malformed-json"
     title = "The body can't be read"
+
+
+class InvalidImage(AttentionPleaseError):
+    code = "invalid-image"
+    title = "The picture can't be used"
 
 
 class NotFound(AttentionPleaseError):

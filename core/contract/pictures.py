@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from PIL import Image
 
+from core.contract.errors import NotFound
+from core.contract.images import Upload
 from core.contract.jobs import Progress
 
 Report = Callable[[Progress], None]
 """Called at every step. Raises JobFailure when the run has to end: canceled, too late, lost."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a technique may ask for while it runs."""
+
+    report: Report
+    image: Callable[[Upload], Image.Image]
+    """A picture the request names, in RGB. Raises InvalidImage or NotFound."""
+    cached: Callable[[str, Callable[[], bytes], Mapping[str, Any]], bytes]
+    """`cached(key, make, note)`: what was made under `key` before, or what `make` gives now.
+
+    The key is of this model and owner already. The note says in words what it is.
+    """
+
+
+def _no_image(_: Upload) -> Image.Image:
+    raise NotFound("There are no uploaded pictures here.")
+
+
+def alone(report: Report = lambda progress: None) -> Surroundings:
+    """The surroundings outside any job: no uploaded pictures, and nothing is kept."""
+    return Surroundings(report, image=_no_image, cached=lambda key, make, note: make())
 
 
 @dataclass(frozen=True)

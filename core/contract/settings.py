@@ -27,7 +27,7 @@ class Settings(BaseSettings):
         default=(),
         description="SHA-256 of each accepted API key, hexadecimal, as a JSON array.",
     )
-    max_body_bytes: int = Field(default=1_000_000, gt=0)
+    max_body_bytes: int = Field(default=30_000_000, gt=0)
     signing_secret: str | None = Field(
         default=None,
         description="Signs artifact URLs. Default: made once and kept in the data directory.",

@@ -23,20 +23,8 @@ class DiskStore:
         self.root = root
 
     def put(self, job_id: str, attempt: int, name: str, data: bytes) -> None:
-        """Store a file whole or not at all: written aside, synced, then renamed."""
-        path = self._path(job_id, attempt, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".writing-{secrets.token_hex(8)}")
-        try:
-            with aside.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
-            _sync_folder(path.parent)
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
+        """Store a file whole or not at all."""
+        write_whole(self._path(job_id, attempt, name), data)
 
     def open(self, job_id: str, attempt: int, name: str) -> BinaryIO:
         """Read a file. Raises FileNotFoundError."""
@@ -95,3 +83,19 @@ def _sync_folder(folder: Path) -> None:
 def _last_written(folder: Path) -> float:
     """When a job's folder or one of its attempts last changed, in Unix time."""
     return max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: aside, synced, then renamed. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".writing-{secrets.token_hex(8)}")
+    try:
+        with aside.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+        _sync_folder(path.parent)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise

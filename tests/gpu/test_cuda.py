@@ -16,6 +16,7 @@ from core.attention.merged import (
     merged_attention,
 )
 from core.contract.models import Family
+from core.contract.pictures import alone
 from core.contract.requests import StyleAlignedRequest
 from core.diffusion.model import load_model
 from tests.tiny_models import save_tiny, spec_of
@@ -58,7 +59,7 @@ def test_every_family_draws_in_half_precision_what_the_cpu_draws(
     drawn = {}
     for device in ("cpu", "cuda"):
         model = load_model(spec, torch.device(device))
-        pictures = style_aligned(model, request.resolve(spec), lambda _: None)
+        pictures = style_aligned(model, request.resolve(spec), alone())
         drawn[device] = np.stack([np.asarray(p.image) for p in pictures if p.kind == "image"])
     difference = np.abs(drawn["cpu"].astype(int) - drawn["cuda"].astype(int))
     assert difference.mean() < 3

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 
 from core.algorithms.style_aligned import style_aligned
 from core.contract.errors import InvalidRequest, JobCanceled, NumericsFailure
 from core.contract.jobs import Progress
 from core.contract.models import Family
-from core.contract.pictures import Picture
-from core.contract.requests import StyleAlignedRequest
+from core.contract.pictures import Picture, alone
+from core.contract.requests import ImageReference, StyleAlignedRequest
 from core.diffusion.denoise import Guidance, denoise, starting_noise
+from core.diffusion.images import decode_image, encode_image
 from core.diffusion.model import DiffusionModel
 from core.diffusion.prompts import encode_prompts
 from tests.tiny_models import tiny_model
@@ -33,7 +37,7 @@ def sd1(models: dict[Family, DiffusionModel]) -> DiffusionModel:
 
 def draw(model: DiffusionModel, **body: Any) -> list[Picture]:
     request = StyleAlignedRequest.model_validate({"seed": 5} | body).resolve(model.spec)
-    return list(style_aligned(model, request, lambda progress: None))
+    return list(style_aligned(model, request, alone()))
 
 
 def by_stem(pictures: list[Picture]) -> dict[str, Any]:
@@ -106,7 +110,7 @@ def test_each_ablation_draws_another_picture(sd1: DiffusionModel, sharing: Any) 
 def test_progress_only_grows_and_ends_below_one(sd1: DiffusionModel) -> None:
     told: list[Progress] = []
     request = StyleAlignedRequest.model_validate({"prompts": ["a"] * 6, "seed": 1})
-    list(style_aligned(sd1, request.resolve(sd1.spec), told.append))
+    list(style_aligned(sd1, request.resolve(sd1.spec), alone(told.append)))
     fractions = [progress.fraction for progress in told]
     assert fractions == sorted(fractions)
     assert fractions[0] == 0
@@ -137,7 +141,7 @@ def test_a_canceled_run_leaves_the_pipeline_as_it_was(sd1: DiffusionModel) -> No
 
     request = StyleAlignedRequest.model_validate({"prompts": ["a", "b"]}).resolve(sd1.spec)
     with pytest.raises(JobCanceled):
-        list(style_aligned(sd1, request, cancel))
+        list(style_aligned(sd1, request, alone(cancel)))
     assert all(sd1.unet.attn_processors[name] is p for name, p in before.items())
 
 
@@ -155,3 +159,73 @@ def test_numbers_that_are_none_fail_as_numerics(sd1: DiffusionModel) -> None:
 def test_full_sharing_that_does_not_fit_one_batch_is_refused(sd1: DiffusionModel) -> None:
     with pytest.raises(InvalidRequest, match="at most 4"):
         draw(sd1, prompts=["a"] * 5, sharing={"full": True})
+
+
+PHOTO = Image.effect_noise((96, 64), 80).convert("RGB")
+GIVEN = {"image": {"upload": "img_" + 32 * "0"}, "prompt": "a boat"}
+
+
+def draw_after(model: DiffusionModel, reference: dict[str, Any], **body: Any) -> list[Picture]:
+    """A job whose reference is `PHOTO`."""
+    given = {"prompts": ["a cat", "a house"], "seed": 5, "reference": reference} | body
+    request = StyleAlignedRequest.model_validate(given).resolve(model.spec)
+    return list(style_aligned(model, request, replace(alone(), image=lambda _: PHOTO)))
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+def test_a_given_reference_comes_back_as_the_autoencoder_sees_it(
+    family: Family, models: dict[Family, DiffusionModel]
+) -> None:
+    model = models[family]
+    pictures = draw_after(model, GIVEN)
+    assert [p.stem for p in pictures] == ["reference", "image-000", "image-001", "grid"]
+    assert pictures[0].metadata == {"prompt": "a boat"}
+    seen = decode_image(model, encode_image(model, ImageOps.fit(PHOTO, (64, 64), 1)))
+    difference = np.asarray(pictures[0].image).astype(int) - np.asarray(seen).astype(int)
+    assert np.abs(difference).max() <= 1
+
+
+def test_a_given_reference_changes_the_targets_the_more_the_stronger(
+    sd1: DiffusionModel,
+) -> None:
+    faint, strong, later = (
+        by_stem(draw_after(sd1, GIVEN | more))["image-000"].astype(int)
+        for more in ({"strength": 0.01}, {"strength": 20}, {"skip": 2})
+    )
+    plain = by_stem(draw_after(sd1, GIVEN, sharing={"attention": False}))["image-000"].astype(int)
+    assert np.abs(faint - plain).mean() < np.abs(strong - plain).mean()
+    assert not np.array_equal(later, strong)
+
+
+def test_the_inversion_is_made_once_and_told_as_a_stage(sd1: DiffusionModel) -> None:
+    told: list[Progress] = []
+    kept: dict[str, bytes] = {}
+
+    def cached(key: str, make: Callable[[], bytes], note: Mapping[str, Any]) -> bytes:
+        assert note["prompt"] == "a boat"
+        return kept[key] if key in kept else kept.setdefault(key, make())
+
+    around = replace(alone(told.append), image=lambda _: PHOTO, cached=cached)
+    request = StyleAlignedRequest.model_validate(
+        {"prompts": ["a cat"] * 6, "seed": 5, "reference": GIVEN}
+    ).resolve(sd1.spec)
+    first = by_stem(list(style_aligned(sd1, request, around)))
+    assert [p.stage for p in told].count("inverting") == sd1.spec.steps
+    told.clear()
+    second = by_stem(list(style_aligned(sd1, request, around)))
+    assert "inverting" not in {p.stage for p in told}
+    assert all(np.array_equal(first[stem], second[stem]) for stem in first)
+
+
+def test_defaults_for_a_given_reference_are_the_papers(models: Any) -> None:
+    spec = models["sdxl"].spec.model_copy(update={"guidance_scale": 5.0, "steps": 50})
+    request = StyleAlignedRequest.model_validate({"prompts": ["a"], "reference": GIVEN})
+    effective = request.resolve(spec)
+    assert isinstance(effective.reference, ImageReference)
+    assert (effective.reference.strength, effective.reference.skip) == (2.0, 5)
+    assert (effective.sampling.guidance_scale, effective.sharing.group_norm) == (10.0, True)
+
+
+def test_a_skip_beyond_the_steps_is_refused(sd1: DiffusionModel) -> None:
+    with pytest.raises(InvalidRequest, match="/reference/skip"):
+        draw_after(sd1, GIVEN | {"skip": 4})

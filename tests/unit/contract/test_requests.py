@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from core.contract.errors import InvalidRequest
 from core.contract.models import Family, ModelSpec
-from core.contract.requests import MAX_SEED, StyleAlignedRequest
+from core.contract.requests import MAX_SEED, PromptReference, StyleAlignedRequest
 
 
 def model(family: Family = "sd1") -> ModelSpec:
@@ -71,7 +71,7 @@ def test_a_prompts_own_seed_is_kept_and_moves_no_other() -> None:
 
 def test_the_references_seed_differs_from_every_pictures() -> None:
     request = effective(seed=7, reference={"prompt": "a dog"})
-    assert request.reference is not None
+    assert isinstance(request.reference, PromptReference)
     seeds = [request.reference.prompt.seed, *(prompt.seed for prompt in request.prompts)]
     assert len(set(seeds)) == 3
 

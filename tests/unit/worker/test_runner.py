@@ -13,6 +13,7 @@ import torch
 from core import catalog
 from core.contract.jobs import Job, Progress
 from core.contract.models import load_catalog
+from core.execution import Kept
 from core.jobs.store import RUNNING, JobStore
 from core.storage.disk import DiskStore
 from tests.tiny_models import models_file
@@ -31,7 +32,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> WarmModels:
 
 @pytest.fixture
 def runner(store: JobStore, models: WarmModels, tmp_path: Path) -> Runner:
-    return Runner(store, DiskStore(tmp_path / "artifacts"), models, 5.0, Pulse())
+    return Runner(
+        store, DiskStore(tmp_path / "artifacts"), Kept.under(tmp_path), models, 5.0, Pulse()
+    )
 
 
 @pytest.fixture
@@ -120,7 +123,7 @@ def test_a_superseded_attempt_commits_nothing(
         assert store.requeue_lost(job)
         other = store.claim(job.id, 5.0)
         assert other is not None
-        given[3](Progress(stage="denoising", step=1, steps=2, fraction=0.1))
+        given[3].report(Progress(stage="denoising", step=1, steps=2, fraction=0.1))
         raise AssertionError("the report should have ended this attempt")
 
     monkeypatch.setattr(runner_module, "execute", taken_over)

@@ -1,0 +1,65 @@
+"""Pictures as input: how a request names them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+IMAGE_ID = re.compile(r"img_[0-9a-f]{32}")
+MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+
+_DATA_URI = re.compile(r"data:image/(?:png|jpeg|webp);base64,(?P<data>.*)", re.DOTALL)
+
+
+class _Input(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Upload(_Input):
+    """A picture that was sent before, with `POST /v1/images`."""
+
+    upload: Annotated[str, Field(pattern=rf"^{IMAGE_ID.pattern}$", description="The image's id.")]
+
+
+class InlineImage(_Input):
+    """A picture inside the request. It is stored, and the job names it as an upload."""
+
+    data: Annotated[
+        str,
+        Field(
+            pattern=r"^data:image/(png|jpeg|webp);base64,",
+            description="A data URI: `data:image/png;base64,…`, also jpeg or webp.",
+        ),
+    ]
+
+    def decoded(self) -> bytes:
+        """The file's bytes. Raises ValueError if they are no base64."""
+        found = _DATA_URI.fullmatch(self.data)
+        if found is None:
+            raise ValueError("this is no data URI of a picture")
+        try:
+            return base64.b64decode(found["data"], validate=True)
+        except binascii.Error as error:
+            raise ValueError("the data is no base64") from error
+
+
+ImageInput = Upload | InlineImage
+
+
+class ImageInfo(BaseModel):
+    """A stored picture."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str = Field(description="The same bytes give the same id.")
+    width: int = Field(description="Pixels, upright.")
+    height: int = Field(description="Pixels, upright.")
+    media_type: str
+    size_bytes: int
+    sha256: str = Field(description="Of the file, lower-case hexadecimal.")
+    expires_at: datetime
