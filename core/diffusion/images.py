@@ -43,13 +43,14 @@ def encode_image(model: DiffusionModel, image: Image.Image) -> Tensor:
 @contextmanager
 def _wide_enough(vae: Any) -> Iterator[None]:
     """Run the block with `vae` in a type it does not overflow in; put back what was."""
-    narrow = vae.dtype
+    if vae.dtype != torch.float16 or not vae.config.force_upcast:
+        yield
+        return
     try:
-        if narrow == torch.float16 and vae.config.force_upcast:
-            vae.to(torch.float32)
+        vae.to(torch.float32)
         yield
     finally:
-        vae.to(narrow)
+        vae.to(torch.float16)
 
 
 def decode_image(model: DiffusionModel, latents: Tensor) -> Image.Image:
