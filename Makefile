@@ -45,7 +45,7 @@ openapi: setup  ## Write openapi/openapi.json from the code
 	$(BIN)/python -m service.openapi
 
 tiny-world: setup  ## Train the built-in model anew (hours on two cores)
-	$(BIN)/python -m training all
+	OMP_NUM_THREADS=1 $(BIN)/python -m training all
 
 clean:  ## Remove what was made here, but not the models
 	rm -rf .venv demo-output data build *.egg-info

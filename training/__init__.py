@@ -1,0 +1,1 @@
+"""The procedural world, and the training of the built-in model `models/tiny-world` on it."""
