@@ -24,7 +24,7 @@ from core.contract.settings import Settings
 
 PROMPTS = ["a house", "a cat", "a boat", "a tree", "a car", "a mushroom"]
 REQUEST: dict[str, Any] = {
-    "prompts": [f"{PROMPTS[0]} in neon style", *PROMPTS[1:]],
+    "prompts": [f"{PROMPTS[0]} in blueprint style", *PROMPTS[1:]],
     "seed": 3,
     "metadata": {"from": "demo"},
 }

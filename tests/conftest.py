@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -23,6 +24,10 @@ from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
 from core.storage.disk import DiskStore
 from service.server import build_server
+
+# Tiny models are faster on one thread, and on a busy machine several wait for each other. Set
+# before torch is loaded, here and in the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
