@@ -5,6 +5,7 @@ Each command imports what it needs when it runs: `serve` never loads torch.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -93,6 +94,7 @@ def run(
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("output"),
 ) -> None:
     """Run one request here and now: no server, no broker. A recipe gives the same bytes again."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the supervisor does, and why
     from cli.run import run_request
     from core.contract.errors import AttentionPleaseError
 
