@@ -1,0 +1,117 @@
+"""Cross-image appearance transfer: the shape of one picture in the appearance of another.
+
+Source: Alaluf et al., "Cross-Image Attention for Zero-Shot Appearance Transfer", SIGGRAPH
+2024, arXiv 2311.03335.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.attention.control import AttentionPlan, attention_control
+from core.attention.cross_image import CrossImageAttention, SwapSchedule, swap_plan
+from core.diffusion.adain import adain, masked_adain
+from core.diffusion.ddpm_inversion import ddpm_step, repeated
+from core.diffusion.denoise import AfterStep, Guidance, predict, scheduler_for
+from core.diffusion.model import DiffusionModel
+from core.diffusion.prompts import Conditioning
+
+OUT, APPEARANCE, STRUCTURE, SWAPPED = range(4)
+"""Rows of the UNet batch. SWAPPED is OUT again, with the swap; it is there only while that is on."""
+
+Masks = tuple[Tensor, Tensor]
+"""Where the subject is, bool (h, w) in latents: in the structure and in the appearance."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What the loop does in which of the steps it runs, counted from 0.
+
+    swap_guidance: how far the noise goes from the plain one towards the swapped one and beyond,
+    at the first step; it falls evenly to half of that, but not below 1, at the last.
+    adain: the steps after which the latents take the appearance's statistics.
+    masks: asked after each of these steps; None stands for AdaIN of whole latents.
+    watch: may add to what is installed on the UNet in a step.
+    """
+
+    schedule: SwapSchedule
+    contrast: float
+    swap_guidance: float
+    adain: range
+    masks: Callable[[], Masks | None] = lambda: None
+    watch: Callable[[int, AttentionPlan], AttentionPlan] = lambda step, plan: plan
+
+
+@torch.inference_mode()
+def transfer(
+    model: DiffusionModel,
+    start: Tensor,
+    noise: Tensor,
+    text: Conditioning,
+    steps: int,
+    settings: Transfer,
+    after_step: AfterStep = lambda step, latents: latents,
+) -> Tensor:
+    """Denoise three pictures together: the output, the appearance and the structure.
+
+    start: (3, channels, h, w) in float32, the output's the same as the structure's.
+    noise: (3, n, channels, h, w), the noise maps of the last n of the schedule's `steps`.
+    text: one row, read by all. Returns the clean latents (3, channels, h, w).
+
+    The swap changes nothing but the output's row, so one UNet call with that row twice does
+    what the paper's code does in two calls of three rows.
+    """
+    scheduler = scheduler_for(model, steps)
+    timesteps = scheduler.timesteps[len(scheduler.timesteps) - noise.shape[1] :]
+    strengths = torch.linspace(
+        settings.swap_guidance, max(settings.swap_guidance / 2, 1.0), len(timesteps)
+    ).tolist()
+    latents, noise = start.to(model.device), noise.to(model.device)
+    for step, timestep in enumerate(timesteps):
+        predicted = _noise_in(model, latents, timestep, text, step, strengths[step], settings)
+        latents = ddpm_step(scheduler, predicted, timestep, latents, noise[:, step])
+        if step in settings.adain:
+            latents = _with_appearance(latents, settings.masks())
+        latents = after_step(step, latents)
+    return latents
+
+
+def _noise_in(
+    model: DiffusionModel,
+    latents: Tensor,
+    timestep: Tensor,
+    text: Conditioning,
+    step: int,
+    strength: float,
+    settings: Transfer,
+) -> Tensor:
+    """The noise predicted for the three rows, guided towards the swap where it is on."""
+    size = (latents.shape[-2], latents.shape[-1])
+    grids = settings.schedule.grids(step)
+    # Towards the swap and no farther is the swap itself: the plain row is not needed.
+    apart = bool(grids) and strength != 1
+    reader = SWAPPED if apart else OUT
+    source = STRUCTURE if settings.schedule.from_structure(step) else APPEARANCE
+    processor = CrossImageAttention(reader, source, settings.contrast)
+    plan = settings.watch(step, swap_plan(model.unet, size, grids, processor))
+    rows = torch.cat([latents, latents[:1]]) if apart else latents
+    shown = repeated(text, len(rows))
+    with attention_control(model.unet, plan):
+        guidance = Guidance(shown, shown, scale=1.0)
+        predicted = predict(model, rows.to(model.dtype), timestep, guidance).float()
+    if not apart:
+        return predicted
+    plain, swapped = predicted[:1], predicted[SWAPPED:]
+    return torch.cat([plain + strength * (swapped - plain), predicted[1:SWAPPED]])
+
+
+def _with_appearance(latents: Tensor, masks: Masks | None) -> Tensor:
+    """The output's latents with the appearance's statistics, the other rows as they are."""
+    out, appearance = latents[OUT], latents[APPEARANCE]
+    moved = adain(out, appearance) if masks is None else masked_adain(out, appearance, *masks)
+    return torch.cat([moved[None], latents[1:]])
