@@ -12,7 +12,7 @@ from cli.progress import progress_bar
 from core import catalog
 from core.contract.models import load_catalog
 from core.contract.settings import Settings
-from core.execution import Kept, execute
+from core.execution import Kept, Remarks, execute
 
 OWNER = "local"
 """Whose pictures these are; the same as a service without API keys says."""
@@ -35,12 +35,20 @@ def run_request(name: str, body: Path, out: Path, settings: Settings, console: C
     with console.status(f"Loading {spec.name} …"):
         model = load_model(spec, best_device(settings.device))
     out.mkdir(parents=True, exist_ok=True)
-    artifacts = []
+    artifacts, remarks = [], Remarks()
     with progress_bar(console, name) as report:
-        around = kept.around(OWNER, model, report)
+        around = kept.around(OWNER, model, report, remarks)
         for artifact, data in execute(technique, model, effective, around):
             (out / artifact.name).write_bytes(data)
             artifacts.append(artifact.model_dump(mode="json"))
-    job = {"technique": name, "request": effective.model_dump(mode="json"), "artifacts": artifacts}
+    for warning in remarks.warnings:
+        console.print(f"[yellow]{warning.code}[/yellow] {warning.detail}", highlight=False)
+    job = {
+        "technique": name,
+        "request": effective.model_dump(mode="json"),
+        "artifacts": artifacts,
+        "measures": remarks.measures,
+        "warnings": [warning.model_dump() for warning in remarks.warnings],
+    }
     (out / "job.json").write_text(json.dumps(job, indent=2, ensure_ascii=False) + "\n")
     console.print(f"{len(artifacts)} files in {out.resolve()}")

@@ -10,6 +10,7 @@ import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from core.contract.appearance_transfer import AppearanceTransferRequest
 from core.contract.errors import FieldError, InvalidRequest, NotFound
 from core.contract.models import Family, ModelCatalog
 from core.contract.parsing import parse
@@ -60,6 +61,13 @@ TECHNIQUES = {
             request=StyleAlignedRequest,
             families=frozenset({"sd1", "sd2", "sdxl"}),
             function="core.algorithms.style_aligned:style_aligned",
+        ),
+        Technique(
+            name="appearance-transfer",
+            title="One picture's shape in another's appearance (Cross-Image, SIGGRAPH 2024)",
+            request=AppearanceTransferRequest,
+            families=frozenset({"sd1", "sd2", "sdxl"}),
+            function="core.algorithms.appearance_transfer:appearance_transfer",
         ),
     )
 }

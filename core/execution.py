@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from core.catalog import Technique
-from core.contract.jobs import Artifact
+from core.contract.jobs import Artifact, JobWarning
 from core.contract.pictures import Report, Surroundings
 from core.contract.requests import JobRequest
 from core.diffusion.model import DiffusionModel
@@ -41,6 +41,14 @@ def execute(
 
 
 @dataclass(frozen=True)
+class Remarks:
+    """What a technique has to say of a job beside its pictures."""
+
+    warnings: list[JobWarning] = field(default_factory=list)
+    measures: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Kept:
     """What outlives a job and is read by later ones."""
 
@@ -55,8 +63,10 @@ class Kept:
             references=DiskCache(data_dir / "references", MAX_REFERENCE_BYTES),
         )
 
-    def around(self, owner: str, model: DiffusionModel, report: Report) -> Surroundings:
-        """The surroundings of one job of `owner`."""
+    def around(
+        self, owner: str, model: DiffusionModel, report: Report, remarks: Remarks
+    ) -> Surroundings:
+        """The surroundings of one job of `owner`; what it remarks goes into `remarks`."""
 
         def cached(key: str, make: Callable[[], bytes], note: Mapping[str, Any]) -> bytes:
             parts = [owner, model.fingerprint, str(model.device.type), str(model.dtype), key]
@@ -68,6 +78,8 @@ class Kept:
             report=report,
             image=lambda image: self.images.open(owner, image.upload),
             cached=cached,
+            warn=remarks.warnings.append,
+            measure=remarks.measures.__setitem__,
         )
 
 

@@ -27,7 +27,7 @@ from core.contract.errors import (
     OutOfMemory,
 )
 from core.contract.jobs import Artifact, Job, Progress
-from core.execution import Kept, execute
+from core.execution import Kept, Remarks, execute
 from core.jobs.store import Claim, JobStore
 from worker.warm import WarmModels
 
@@ -98,8 +98,8 @@ class Runner:
     def _run(self, claim: Claim) -> None:
         began = time.monotonic()
         try:
-            stages = _Stages(self._report(claim))
-            artifacts = self._draw(claim, stages)
+            stages, remarks = _Stages(self._report(claim)), Remarks()
+            artifacts = self._draw(claim, stages, remarks)
         except AttemptSuperseded:
             raise
         except JobCanceled:
@@ -116,16 +116,16 @@ class Runner:
             self._patiently(lambda: self.store.fail(claim, failure))
             self.artifacts.delete(claim.job.id)
             return
-        measures = {
+        measures = remarks.measures | {
             "queue_seconds": _queue_seconds(claim.job),
             "run_seconds": round(time.monotonic() - began, 3),
             "stages": stages.seconds(),
         }
-        self._patiently(lambda: self.store.succeed(claim, artifacts, measures))
+        self._patiently(lambda: self.store.succeed(claim, artifacts, measures, remarks.warnings))
         self.artifacts.delete(claim.job.id, keep_attempt=claim.attempt)
         log.info("job %s succeeded in %.2f s", claim.job.id, measures["run_seconds"])
 
-    def _draw(self, claim: Claim, stages: _Stages) -> list[Artifact]:
+    def _draw(self, claim: Claim, stages: _Stages, remarks: Remarks) -> list[Artifact]:
         job = claim.job
         technique = catalog.technique(job.technique)
         request = technique.request.model_validate(job.request)
@@ -134,7 +134,7 @@ class Runner:
         model = self.models.get(request.model)
         self.pulse.step()
         made = []
-        around = self.kept.around(job.owner, model, stages.report)
+        around = self.kept.around(job.owner, model, stages.report, remarks)
         for artifact, data in execute(technique, model, request, around):
             stages.enter("storing")
             self.artifacts.put(job.id, claim.attempt, artifact.name, data)

@@ -104,9 +104,7 @@ def swap_plan(
     """`processor` in the decoder's self-attention layers of `grids`, for latents of a size."""
     decoder = [layer for layer in self_attention_layers(unet) if layer.place == "up"]
     found = by_grid(unet, decoder, latent_size)
-    return AttentionPlan(
-        {layer.name: processor for grid in grids for layer in found.get(grid, ())}
-    )
+    return AttentionPlan({layer.name: processor for grid in grids for layer in found.get(grid, ())})
 
 
 def decoder_grids(unet: Any, latent_size: Grid) -> list[Grid]:

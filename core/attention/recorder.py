@@ -52,7 +52,10 @@ class MapRecorder:
         return mean if self.heads_apart else mean[:, 0]
 
     def plan(
-        self, unet: Any, layers: Iterable[AttentionLayer], installed: Mapping[str, Any] | None = None
+        self,
+        unet: Any,
+        layers: Iterable[AttentionLayer],
+        installed: Mapping[str, Any] | None = None,
     ) -> AttentionPlan:
         """Record `layers` while they run what is in `installed`, or what they run now.
 

@@ -41,7 +41,9 @@ class Artifact(Frozen):
     """A stored file of a job."""
 
     name: str
-    kind: str = Field(description="image, reference or grid.")
+    kind: str = Field(
+        description="image, reference, output, reconstruction, mask, comparison or grid."
+    )
     media_type: str
     width: int | None = Field(default=None, description="Pixels.")
     height: int | None = Field(default=None, description="Pixels.")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from core.contract.errors import NotFound
 from core.contract.images import Upload
-from core.contract.jobs import Progress
+from core.contract.jobs import JobWarning, Progress
 
 Report = Callable[[Progress], None]
 """Called at every step. Raises JobFailure when the run has to end: canceled, too late, lost."""
@@ -28,6 +28,10 @@ class Surroundings:
 
     The key is of this model and owner already. The note says in words what it is.
     """
+    warn: Callable[[JobWarning], None] = lambda warning: None
+    """Tells the caller of something that did not go as asked, though the job goes on."""
+    measure: Callable[[str, Any], None] = lambda name, value: None
+    """Adds a technique's own figure to the job's measures."""
 
 
 def _no_image(_: Upload) -> Image.Image:
@@ -46,6 +50,6 @@ class Picture:
     stem: str
     """Its artifact's name without the suffix, such as `image-000`."""
     kind: str
-    """image, reference or grid."""
+    """What it is, such as image, reference, output, mask or grid."""
     image: Image.Image
     metadata: dict[str, Any] = field(default_factory=dict)

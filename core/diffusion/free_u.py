@@ -82,7 +82,8 @@ def scale_low_frequencies(features: Tensor, threshold: int, scale: float) -> Ten
         ..., height - threshold : height + threshold, width - threshold : width + threshold
     ] *= scale
     restored = torch.fft.ifftn(torch.fft.ifftshift(spectrum, dim=(-2, -1)), dim=(-2, -1))
-    return restored.real.to(features.dtype)
+    filtered: Tensor = restored.real.to(features.dtype)
+    return filtered
 
 
 @contextmanager

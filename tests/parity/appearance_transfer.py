@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -178,9 +179,7 @@ def transfer_outputs(case: Case) -> Outputs:
         size = f"r{params['latent_size']}"
         structure, appearance = (given[f"{size}.zs_{name}"] for name in ("struct", "app"))
         masks = _masks(case, variant, size) if params["masks"] else None
-        recorder, watch = _watched(
-            model, given[f"{size}.latents"], step=params["adain_range"][0]
-        )
+        recorder, watch = _watched(model, given[f"{size}.latents"], step=params["adain_range"][0])
         settings = Transfer(
             schedule=SwapSchedule(
                 {(side, side): range(*params[f"cross_attn_{side}_range"]) for side in (32, 64)},
@@ -190,7 +189,7 @@ def transfer_outputs(case: Case) -> Outputs:
             contrast=params["contrast_strength"],
             swap_guidance=params["swap_guidance_scale"],
             adain=range(*params["adain_range"]),
-            masks=lambda masks=masks: masks,
+            masks=partial(_same, masks),
             watch=watch,
         )
         trajectory: list[Tensor] = []
@@ -204,7 +203,7 @@ def transfer_outputs(case: Case) -> Outputs:
                 model,
                 given[f"{size}.latents"],
                 torch.stack([structure, appearance, structure]),
-                Conditioning(given["prompt_embeds"][:1]),
+                Conditioning(given["prompt_embeds"]),
                 params["num_timesteps"],
                 settings,
                 keep,
@@ -246,6 +245,10 @@ def _map_rows(name: str, recorder: MapRecorder) -> Tensor:
     _, kind, _, side, _, rows = name.split("_")
     key = ("attn1" if kind == "self" else "attn2", int(side))
     return recorder.mean(key)[:, :: int(rows.removeprefix("rows"))]
+
+
+def _same(masks: Masks | None) -> Masks | None:
+    return masks
 
 
 def _masks(case: Case, variant: str, size: str) -> Masks:

@@ -1,14 +1,13 @@
-"""Cross-image appearance transfer: the shape of one picture in the appearance of another.
+"""The loop of cross-image appearance transfer: three pictures denoised together.
 
 Source: Alaluf et al., "Cross-Image Attention for Zero-Shot Appearance Transfer", SIGGRAPH
-2024, arXiv 2311.03335.
+2024, arXiv 2311.03335, sections 3.2 and 3.3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,13 +15,13 @@ from torch import Tensor
 from core.attention.control import AttentionPlan, attention_control
 from core.attention.cross_image import CrossImageAttention, SwapSchedule, swap_plan
 from core.diffusion.adain import adain, masked_adain
-from core.diffusion.ddpm_inversion import ddpm_step, repeated
+from core.diffusion.ddpm_inversion import ddpm_step, row_of
 from core.diffusion.denoise import AfterStep, Guidance, predict, scheduler_for
 from core.diffusion.model import DiffusionModel
 from core.diffusion.prompts import Conditioning
 
 OUT, APPEARANCE, STRUCTURE, SWAPPED = range(4)
-"""Rows of the UNet batch. SWAPPED is OUT again, with the swap; it is there only while that is on."""
+"""Rows of the UNet batch. SWAPPED is OUT again with the swap, there only while that is on."""
 
 Masks = tuple[Tensor, Tensor]
 """Where the subject is, bool (h, w) in latents: in the structure and in the appearance."""
@@ -61,7 +60,8 @@ def transfer(
 
     start: (3, channels, h, w) in float32, the output's the same as the structure's.
     noise: (3, n, channels, h, w), the noise maps of the last n of the schedule's `steps`.
-    text: one row, read by all. Returns the clean latents (3, channels, h, w).
+    text: what each of the three pictures shows, three rows.
+    Returns the clean latents (3, channels, h, w).
 
     The swap changes nothing but the output's row, so one UNet call with that row twice does
     what the paper's code does in two calls of three rows.
@@ -100,7 +100,7 @@ def _noise_in(
     processor = CrossImageAttention(reader, source, settings.contrast)
     plan = settings.watch(step, swap_plan(model.unet, size, grids, processor))
     rows = torch.cat([latents, latents[:1]]) if apart else latents
-    shown = repeated(text, len(rows))
+    shown = text.followed_by(row_of(text, OUT)) if apart else text
     with attention_control(model.unet, plan):
         guidance = Guidance(shown, shown, scale=1.0)
         predicted = predict(model, rows.to(model.dtype), timestep, guidance).float()

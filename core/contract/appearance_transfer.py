@@ -1,0 +1,289 @@
+"""What a caller of appearance transfer asks for, and its presets.
+
+Source of the preset `faithful`: Alaluf et al., "Cross-Image Attention for Zero-Shot Appearance
+Transfer", SIGGRAPH 2024, arXiv 2311.03335.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field
+
+from core.contract.appearance_presets import PRESETS, FreeU, MaskRule, Preset, PresetName
+from core.contract.errors import FieldError, InvalidRequest
+from core.contract.images import ImageInput
+from core.contract.models import ModelSpec
+from core.contract.requests import MAX_PROMPT_CHARACTERS, MAX_STEPS, JobRequest, SeeImage, Strict
+
+ROWS_AT_ONCE = 4
+"""The output with the swap and without, the appearance and the structure."""
+
+PAPER_SIZE = 512
+"""From this many pixels on a model has the paper's grids of 64 and 32 tokens a side."""
+
+PAPER_STEPS, FEWER_STEPS = 100, 25
+
+
+class Span(Strict):
+    """Steps from `start` on, up to but without `end`; the same number twice is none of them."""
+
+    start: float = Field(ge=0, description="The first step, or the fraction where it is.")
+    end: float = Field(ge=0, description="The first step that is not in it any more.")
+
+
+class Ranges(Strict):
+    """When each part acts. Steps are those that run, counted from 0 after `skip_steps`."""
+
+    unit: Literal["steps", "fraction"] = Field(
+        default="fraction",
+        description=(
+            "`fraction`: of all `steps`, skipped ones included, so that the paper's 10 of 100 is "
+            "0.1 with any number of steps. `steps`: whole steps, as the paper gives them."
+        ),
+    )
+    fine: Span | None = Field(
+        default=None,
+        description=(
+            "When the decoder's finest self-attention (64 x 64 tokens at 512 pixels in SD) reads "
+            "the appearance: it carries texture and colour. Default: 0.1 to 0.9."
+        ),
+    )
+    coarse: Span | None = Field(
+        default=None,
+        description=(
+            "The same of the grid with half as many tokens a side (32 x 32): it carries which "
+            "part takes its look from which. Ending earlier keeps more of the structure's shape. "
+            "Default: 0.1 to 0.7."
+        ),
+    )
+    structure: Span | None = Field(
+        default=None,
+        description=(
+            "Here every fifth step reads the structure instead of the appearance. A longer span "
+            "holds the shape better; an empty one transfers more. Default: 0 to 0.4."
+        ),
+    )
+    adain: Span | None = Field(
+        default=None,
+        description=(
+            "When the output's latents take the appearance's mean and deviation, which moves its "
+            "overall colour and brightness. Starting earlier moves them farther. An empty span "
+            "leaves colour to attention alone."
+        ),
+    )
+
+
+Domain = Annotated[str, Field(min_length=1, max_length=100, pattern=r"\w")]
+
+
+class AppearanceTransferRequest(JobRequest):
+    """The shape of one picture in the appearance of another, by cross-image attention."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "structure": {"upload": "img_0123456789abcdef0123456789abcdef"},
+                    "appearance": {"upload": "img_fedcba9876543210fedcba9876543210"},
+                    "domain": "animal",
+                    "seed": 7,
+                }
+            ]
+        }
+    )
+
+    structure: ImageInput = Field(description="The picture whose shapes and layout are kept.")
+    appearance: ImageInput = Field(description="The picture whose colours and textures are taken.")
+    domain: Domain = Field(
+        description=(
+            'What both pictures show, in a word or two, such as "animal" or "building". The '
+            "subject is found by it, and the model is told it."
+        )
+    )
+    appearance_domain: Domain | None = Field(
+        default=None,
+        description="What the appearance shows, where that is something else. Default: `domain`.",
+    )
+    prompt: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_PROMPT_CHARACTERS,
+        description=(
+            "The text that goes with the structure and the output. It has to contain `domain`. "
+            'Default: "a photo of a " and the domain. The appearance always goes with the default.'
+        ),
+    )
+    fit: Literal["crop", "pad"] = Field(
+        default="crop",
+        description=(
+            "How pictures of another shape become the model's: `crop` cuts off what is too much "
+            "around the middle; `pad` keeps everything, on a plain border that is cut off again "
+            "from what comes back. Nothing is ever squeezed."
+        ),
+    )
+    width: int | None = Field(default=None, ge=1, description="Pixels, on the model's grid.")
+    height: int | None = Field(default=None, ge=1, description="Pixels, on the model's grid.")
+    preset: PresetName | None = Field(
+        default=None,
+        description=(
+            "Defaults of all that follows. `faithful`: the paper's. `balanced`: no contrast, "
+            "pictures inverted without guidance so that they come back exactly: cleaner textures "
+            "on small models. `strong`: begins at noisier latents and never reads the structure: "
+            "more of the appearance, less of the shape. Default: `faithful` from 512 pixels on, "
+            "where a model has the paper's grids of tokens, else `balanced`."
+        ),
+    )
+    steps: int | None = Field(
+        default=None,
+        ge=2,
+        le=MAX_STEPS,
+        description="Steps of the whole schedule. Default: 100 as in the paper, 25 below 512 px.",
+    )
+    skip_steps: int | None = Field(
+        default=None,
+        ge=0,
+        lt=MAX_STEPS,
+        description=(
+            "Noisiest steps that are left out. Fewer give the appearance more say and the shape "
+            "less; too many leave the structure as it was. Default: 32 of 100."
+        ),
+    )
+    mask_adain: bool = Field(
+        default=True,
+        description=(
+            "Move colours of the subject towards those of the appearance's subject, and leave the "
+            "background to attention. False moves the whole picture towards the whole."
+        ),
+    )
+    mask_rule: MaskRule | None = Field(
+        default=None,
+        description=(
+            "Which parts of a picture are its subject. `contrast`: those that stand out, as in "
+            "the paper; misses subjects that fill the picture. `threshold`: those that the domain "
+            "fits well enough."
+        ),
+    )
+    contrast: float | None = Field(
+        default=None,
+        ge=0,
+        le=10,
+        description=(
+            "Sharpens which places of the appearance are read: above 1 colours are stronger and "
+            "edges harder, fine patterns fade; 1 reads them as the model would."
+        ),
+    )
+    swap_guidance_scale: float | None = Field(
+        default=None,
+        ge=1,
+        le=20,
+        description=(
+            "How far the picture is pushed towards reading the appearance: higher is more of its "
+            "look, too high burns out; 1 reads it and does not push, at a quarter less time."
+        ),
+    )
+    inversion_guidance_scale: float | None = Field(
+        default=None,
+        ge=1,
+        le=20,
+        description=(
+            "Guidance by the text while pictures are inverted. 1 makes both come back exactly; "
+            "the paper's 3.5 pulls them towards the text and lets them drift."
+        ),
+    )
+    ranges: Ranges = Field(default=Ranges(), description="When each part acts.")
+    free_u: FreeU | None = Field(
+        default=None,
+        description=(
+            "Damps low frequencies inside the UNet. `paper`: the authors' own, for SD 1 at 512 "
+            "pixels; `diffusers`: the published FreeU. Both make textures crisper and can "
+            "overshoot colours; `off` on models they were not made for."
+        ),
+    )
+
+    def _effective(self, model: ModelSpec) -> dict[str, Any]:
+        common = super()._effective(model)
+        width, height = self._size(model)
+        papers = min(width, height) >= PAPER_SIZE
+        name = self.preset or ("faithful" if papers else "balanced")
+        preset = PRESETS[name]
+        steps = self.steps or (PAPER_STEPS if papers else FEWER_STEPS)
+        skip = round(preset.skip * steps) if self.skip_steps is None else self.skip_steps
+        if skip >= steps:
+            raise _invalid("/skip_steps", f"Expected fewer than the {steps} steps.")
+        if model.max_batch < ROWS_AT_ONCE:
+            detail = f"{model.name} is set to {model.max_batch} pictures at once; this takes 4."
+            raise _invalid("/model", detail)
+        knobs = ("contrast", "swap_guidance_scale", "inversion_guidance_scale", "free_u")
+        chosen = {
+            knob: getattr(preset, knob) if getattr(self, knob) is None else getattr(self, knob)
+            for knob in (*knobs, "mask_rule")
+        }
+        return (
+            common
+            | chosen
+            | {
+                "preset": name,
+                "prompt": self._prompt(),
+                "appearance_domain": self.appearance_domain or self.domain,
+                "width": width,
+                "height": height,
+                "steps": steps,
+                "skip_steps": skip,
+                "ranges": _in_steps(self.ranges, preset, steps),
+            }
+        )
+
+    def with_images(self, see: SeeImage) -> Self:
+        names = ("structure", "appearance")
+        return self.model_copy(update={n: see(f"/{n}", getattr(self, n)) for n in names})
+
+    def _size(self, model: ModelSpec) -> tuple[int, int]:
+        sides = {"width": self.width or model.width, "height": self.height or model.height}
+        errors = [
+            FieldError(pointer=f"/{name}", detail=fault)
+            for name, pixels in sides.items()
+            if (fault := model.size_fault(pixels))
+        ]
+        if errors:
+            raise InvalidRequest.of(errors)
+        return sides["width"], sides["height"]
+
+    def _prompt(self) -> str:
+        if self.prompt is None:
+            return prompt_for(self.domain)
+        if self.domain.lower() not in self.prompt.lower():
+            raise _invalid("/prompt", f'Expected text with the domain in it, "{self.domain}".')
+        return self.prompt
+
+
+def prompt_for(domain: str) -> str:
+    """What a picture of a domain goes with, as in the paper's code."""
+    return f"a photo of a {domain}"
+
+
+def _in_steps(ranges: Ranges, preset: Preset, steps: int) -> Ranges:
+    """`ranges` in whole steps, with the preset's where they are absent.
+
+    Raises InvalidRequest for a span that ends before it starts, or a fraction above 1.
+    """
+    spans: dict[str, Span] = {}
+    for name in ("fine", "coarse", "structure", "adain"):
+        given: Span | None = getattr(ranges, name)
+        if given is None:
+            start, end = (fraction * steps for fraction in getattr(preset, name))
+        elif given.end < given.start:
+            raise _invalid(f"/ranges/{name}/end", f"Expected at least {given.start:g}, its start.")
+        elif ranges.unit == "steps":
+            start, end = given.start, given.end
+        elif given.end > 1:
+            detail = 'Expected a fraction from 0 to 1; whole steps need "unit": "steps".'
+            raise _invalid(f"/ranges/{name}/end", detail)
+        else:
+            start, end = given.start * steps, given.end * steps
+        spans[name] = Span(start=round(start), end=round(end))
+    return Ranges(unit="steps", **spans)
+
+
+def _invalid(pointer: str, detail: str) -> InvalidRequest:
+    return InvalidRequest.of([FieldError(pointer=pointer, detail=detail)])
