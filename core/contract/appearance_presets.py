@@ -45,7 +45,7 @@ PRESETS: dict[PresetName, Preset] = {
     ),
     "balanced": Preset(
         contrast=1.0,
-        swap_guidance_scale=3.5,
+        swap_guidance_scale=2.0,
         inversion_guidance_scale=1.0,
         free_u="off",
         mask_rule="threshold",
@@ -56,8 +56,8 @@ PRESETS: dict[PresetName, Preset] = {
         adain=(0.2, 1.0),
     ),
     "strong": Preset(
-        contrast=1.3,
-        swap_guidance_scale=5.0,
+        contrast=1.0,
+        swap_guidance_scale=3.5,
         inversion_guidance_scale=1.0,
         free_u="off",
         mask_rule="threshold",

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from core.attention.control import AttentionPlan, attention_control
 from core.attention.cross_image import CrossImageAttention, SwapSchedule, swap_plan
+from core.contract.errors import NumericsFailure
 from core.diffusion.adain import adain, masked_adain
 from core.diffusion.ddpm_inversion import ddpm_step, row_of
 from core.diffusion.denoise import AfterStep, Guidance, predict, scheduler_for
@@ -61,7 +62,8 @@ def transfer(
     start: (3, channels, h, w) in float32, the output's the same as the structure's.
     noise: (3, n, channels, h, w), the noise maps of the last n of the schedule's `steps`.
     text: what each of the three pictures shows, three rows.
-    Returns the clean latents (3, channels, h, w).
+    Returns the clean latents (3, channels, h, w). Raises NumericsFailure as soon as one of them
+    is no number, before masks are made of it.
 
     The swap changes nothing but the output's row, so one UNet call with that row twice does
     what the paper's code does in two calls of three rows.
@@ -75,6 +77,8 @@ def transfer(
     for step, timestep in enumerate(timesteps):
         predicted = _noise_in(model, latents, timestep, text, step, strengths[step], settings)
         latents = ddpm_step(scheduler, predicted, timestep, latents, noise[:, step])
+        if not bool(torch.isfinite(latents).all()):
+            raise NumericsFailure("The model produced values that are not numbers.")
         if step in settings.adain:
             latents = _with_appearance(latents, settings.masks())
         latents = after_step(step, latents)
