@@ -50,7 +50,8 @@ def test_a_pictures_recipe_run_again_gives_the_same_bytes(tmp_path: Path) -> Non
         ("style-aligned", {}, "/prompts"),
         ("style-aligned", {"prompts": ["a"], "model": "none"}, "Known: tiny"),
         ("style-aligned", {"prompts": ["a"], "sampling": {"width": 65}}, "multiple of 16"),
-        ("no-such", {"prompts": ["a"]}, "Known: style-aligned"),
+        ("no-such", {"prompts": ["a"]}, "Known: appearance-transfer, style-aligned"),
+        ("appearance-transfer", {"domain": "cat"}, "/structure: This is required"),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_is_written(
