@@ -1,0 +1,82 @@
+"""Appearance transfer on the built-in model keeps shapes, takes looks and finds subjects.
+
+Trends with slack: `python -m benchmarks.appearance_transfer` measures the same over more pairs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.appearance_transfer import (
+    NO_SWAP,
+    NOWHERE,
+    Figures,
+    figures,
+    make_pairs,
+    measure,
+    overlap,
+    reconstruction,
+)
+from benchmarks.style_distance import MODELS, load
+from core.algorithms.appearance_transfer import appearance_transfer
+from training.masker import load_masker
+
+pytestmark = pytest.mark.timeout(600)
+
+PAIRS = 12
+WAYS: dict[str, dict[str, Any]] = {
+    "both": {},
+    "swap alone": {"ranges": {"adain": NOWHERE}},
+    "AdaIN alone": {"ranges": NO_SWAP},
+}
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Figures]:
+    model, judge = load()
+    pairs = make_pairs(PAIRS)
+    masker = load_masker(MODELS / "tiny-world-judge")
+    outcomes, _ = measure(model, judge, masker, pairs, WAYS)
+    return {way: figures(of_way, pairs) for way, of_way in outcomes.items()}
+
+
+def test_the_shape_stays_the_structures(found: dict[str, Figures]) -> None:
+    assert found["both"].iou > 0.65
+
+
+def test_colours_come_nearer_to_the_appearances(found: dict[str, Figures]) -> None:
+    assert found["both"].nearer > 0.8
+    assert found["both"].distance < 0.5 * found["both"].before
+
+
+def test_attention_alone_brings_the_look_too(found: dict[str, Figures]) -> None:
+    assert found["swap alone"].distance < 0.7 * found["swap alone"].before
+
+
+def test_the_swap_brings_styles_that_adain_does_not(found: dict[str, Figures]) -> None:
+    both, adain_alone = found["both"].style_seen, found["AdaIN alone"].style_seen
+    assert both is not None
+    assert adain_alone is not None
+    assert both > adain_alone
+
+
+def test_subjects_are_found_while_the_pictures_are_drawn() -> None:
+    model, _ = load()
+    overlaps = []
+    for pair in make_pairs(8):
+        request = pair.request({}).resolve(model.spec)
+        pictures = {p.stem: p.image for p in appearance_transfer(model, request, pair.around())}
+        for name, one in (("structure", pair.structure), ("appearance", pair.appearance)):
+            mask = np.asarray(pictures[f"{name}-mask"].convert("L")) > 127
+            overlaps.append(overlap(mask, one.masks.any(0)))
+    assert sum(overlaps) / len(overlaps) > 0.6
+
+
+def test_pictures_come_back_within_the_autoencoders_own_error() -> None:
+    model, _ = load()
+    errors = reconstruction(model, make_pairs(8)[:4])
+    beyond = errors["inverted at guidance 1, beyond the autoencoder"]
+    assert beyond < errors["autoencoder"]
