@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import partial
+from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
@@ -12,7 +12,8 @@ from cli.progress import progress_bar
 from core import catalog
 from core.contract.models import load_catalog
 from core.contract.settings import Settings
-from core.execution import Kept, execute
+from core.execution import execute, surroundings
+from core.storage.places import Places
 
 OWNER = "local"
 """Whose pictures these are; the same as a service without API keys says."""
@@ -26,10 +27,9 @@ def run_request(name: str, body: Path, out: Path, settings: Settings, console: C
     from core.diffusion.model import best_device, load_model, quiet_loading
 
     technique = catalog.technique(name)
-    kept = Kept.under(settings.data_dir)
+    places = Places.under(settings.data_dir)
     models = load_catalog(settings.models_file)
-    effective = technique.effective(body.read_bytes(), models)
-    effective = effective.with_images(partial(kept.images.see, OWNER))
+    effective = technique.effective(body.read_bytes(), models, places.stored(OWNER))
     spec = models.resolve(effective.model)
     quiet_loading()
     with console.status(f"Loading {spec.name} …"):
@@ -37,10 +37,11 @@ def run_request(name: str, body: Path, out: Path, settings: Settings, console: C
     out.mkdir(parents=True, exist_ok=True)
     artifacts = []
     with progress_bar(console, name) as report:
-        around = kept.around(OWNER, model, report)
-        for artifact, data in execute(technique, model, effective, around):
-            (out / artifact.name).write_bytes(data)
-            artifacts.append(artifact.model_dump(mode="json"))
+        around = surroundings(places, OWNER, model, report)
+        with closing(execute(technique, model, effective, around)) as files:
+            for artifact, data in files:
+                (out / artifact.name).write_bytes(data)
+                artifacts.append(artifact.model_dump(mode="json"))
     job = {"technique": name, "request": effective.model_dump(mode="json"), "artifacts": artifacts}
     (out / "job.json").write_text(json.dumps(job, indent=2, ensure_ascii=False) + "\n")
     console.print(f"{len(artifacts)} files in {out.resolve()}")

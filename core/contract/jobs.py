@@ -41,7 +41,8 @@ class Artifact(Frozen):
     """A stored file of a job."""
 
     name: str
-    kind: str = Field(description="image, reference or grid.")
+    kind: str = Field(description="image, reference, control, grid or metadata.")
+    attempt: int = Field(default=1, description="The run that made it.")
     media_type: str
     width: int | None = Field(default=None, description="Pixels.")
     height: int | None = Field(default=None, description="Pixels.")

@@ -28,6 +28,8 @@ class Surroundings:
 
     The key is of this model and owner already. The note says in words what it is.
     """
+    finished: Callable[[str], Image.Image | None] = lambda stem: None
+    """The picture of this stem that an earlier attempt at the job finished, if it did."""
 
 
 def _no_image(_: Upload) -> Image.Image:
@@ -49,3 +51,17 @@ class Picture:
     """image, reference or grid."""
     image: Image.Image
     metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class File:
+    """One finished file of a job that is no picture."""
+
+    name: str
+    kind: str
+    media_type: str
+    data: bytes
+
+
+Made = Picture | File
+"""What a technique yields."""

@@ -11,10 +11,10 @@ from typing import Any
 from PIL import Image, PngImagePlugin
 
 from core.contract.jobs import Artifact
+from core.contract.pictures import File, Picture
 from core.contract.requests import Output
 
 MEDIA_TYPES = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
-SUFFIXES = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 RECIPE_KEY = "attention-please"
 
 
@@ -30,17 +30,26 @@ def encode(image: Image.Image, output: Output, recipe: Mapping[str, Any]) -> byt
     return buffer.getvalue()
 
 
-def describe(
-    stem: str, kind: str, image: Image.Image, data: bytes, output: Output, metadata: dict[str, Any]
-) -> Artifact:
+def describe(picture: Picture, data: bytes, output: Output) -> Artifact:
     """What the job record says of a picture whose file is `data`."""
     return Artifact(
-        name=stem + SUFFIXES[output.format],
-        kind=kind,
+        name=picture.stem + output.suffix,
+        kind=picture.kind,
         media_type=MEDIA_TYPES[output.format],
-        width=image.width,
-        height=image.height,
+        width=picture.image.width,
+        height=picture.image.height,
         size_bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
-        metadata=metadata,
+        metadata=picture.metadata,
+    )
+
+
+def describe_file(file: File) -> Artifact:
+    """What the job record says of a file that is no picture."""
+    return Artifact(
+        name=file.name,
+        kind=file.kind,
+        media_type=file.media_type,
+        size_bytes=len(file.data),
+        sha256=hashlib.sha256(file.data).hexdigest(),
     )

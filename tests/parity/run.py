@@ -16,11 +16,14 @@ from typing import Annotated
 import typer
 from safetensors.torch import save_file
 
-from tests.parity import inversion, style_aligned
+from tests.parity import control, inversion, ops, panorama, style_aligned
 from tests.parity.case import Case, Outputs, load_case
 
 CASES: dict[str, Callable[[Case], Outputs]] = {
     "ddim_inversion": inversion.inversion_outputs,
+    "style_aligned_controlnet": control.controlnet_outputs,
+    "style_aligned_ops": ops.operation_outputs,
+    "style_aligned_panorama": panorama.panorama_outputs,
     "style_aligned_transfer": inversion.transfer_outputs,
     "style_aligned_unet_sd": style_aligned.unet_outputs,
     "style_aligned_unet_sdxl": style_aligned.unet_outputs,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +15,9 @@ from core.algorithms.style_aligned import style_aligned
 from core.contract.errors import InvalidRequest, JobCanceled, NumericsFailure
 from core.contract.jobs import Progress
 from core.contract.models import Family
-from core.contract.pictures import Picture, alone
-from core.contract.requests import ImageReference, StyleAlignedRequest
-from core.diffusion.denoise import Guidance, denoise, starting_noise
+from core.contract.pictures import Made, Picture, alone
+from core.contract.style_aligned import ImageReference, StyleAlignedRequest
+from core.diffusion.denoise import Guidance, denoise, guided, starting_noise
 from core.diffusion.images import decode_image, encode_image
 from core.diffusion.model import DiffusionModel
 from core.diffusion.prompts import encode_prompts
@@ -35,9 +35,13 @@ def sd1(models: dict[Family, DiffusionModel]) -> DiffusionModel:
     return models["sd1"]
 
 
+def pictures(made: Iterable[Made]) -> list[Picture]:
+    return [thing for thing in made if isinstance(thing, Picture)]
+
+
 def draw(model: DiffusionModel, **body: Any) -> list[Picture]:
     request = StyleAlignedRequest.model_validate({"seed": 5} | body).resolve(model.spec)
-    return list(style_aligned(model, request, alone()))
+    return pictures(style_aligned(model, request, alone()))
 
 
 def by_stem(pictures: list[Picture]) -> dict[str, Any]:
@@ -125,10 +129,10 @@ def test_a_job_leaves_the_pipeline_bit_identical(
     model = models[family]
     noise = torch.cat([starting_noise(model, seed, 64, 64) for seed in (1, 2)])
     guidance = Guidance(encode_prompts(model, ["a", "b"]), encode_prompts(model, ["", ""]), 5.0)
-    plain = denoise(model, noise, guidance, steps=2)
+    plain = denoise(model, noise, guided(model, guidance), steps=2)
     weights = {name: value.clone() for name, value in model.unet.state_dict().items()}
     draw(model, prompts=["a cat", "a house"], sharing={"group_norm": True})
-    assert torch.equal(denoise(model, noise, guidance, steps=2), plain)
+    assert torch.equal(denoise(model, noise, guided(model, guidance), steps=2), plain)
     assert all(torch.equal(value, weights[name]) for name, value in model.unet.state_dict().items())
 
 
@@ -169,7 +173,7 @@ def draw_after(model: DiffusionModel, reference: dict[str, Any], **body: Any) ->
     """A job whose reference is `PHOTO`."""
     given = {"prompts": ["a cat", "a house"], "seed": 5, "reference": reference} | body
     request = StyleAlignedRequest.model_validate(given).resolve(model.spec)
-    return list(style_aligned(model, request, replace(alone(), image=lambda _: PHOTO)))
+    return pictures(style_aligned(model, request, replace(alone(), image=lambda _: PHOTO)))
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
@@ -209,10 +213,10 @@ def test_the_inversion_is_made_once_and_told_as_a_stage(sd1: DiffusionModel) -> 
     request = StyleAlignedRequest.model_validate(
         {"prompts": ["a cat"] * 6, "seed": 5, "reference": GIVEN}
     ).resolve(sd1.spec)
-    first = by_stem(list(style_aligned(sd1, request, around)))
+    first = by_stem(pictures(style_aligned(sd1, request, around)))
     assert [p.stage for p in told].count("inverting") == sd1.spec.steps
     told.clear()
-    second = by_stem(list(style_aligned(sd1, request, around)))
+    second = by_stem(pictures(style_aligned(sd1, request, around)))
     assert "inverting" not in {p.stage for p in told}
     assert all(np.array_equal(first[stem], second[stem]) for stem in first)
 
