@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -10,26 +11,38 @@ from rich.console import Console
 
 from cli.progress import progress_bar
 from core import catalog
+from core.contract.errors import NotFound
 from core.contract.models import load_catalog
 from core.contract.settings import Settings
 from core.execution import execute, surroundings
+from core.storage.pictures import read_recipe
 from core.storage.places import Places
 
 OWNER = "local"
 """Whose pictures these are; the same as a service without API keys says."""
 
 
-def run_request(name: str, body: Path, out: Path, settings: Settings, console: Console) -> None:
-    """Run the request in the JSON file `body` and write its files and `job.json` to `out`.
+def run_request(
+    name: str,
+    body: Path,
+    out: Path,
+    settings: Settings,
+    console: Console,
+    images: Sequence[Path] = (),
+) -> None:
+    """Run the request in the file `body` and write its files and `job.json` to `out`.
 
-    Raises AttentionPleaseError or OSError.
+    body: JSON, or a PNG that carries its recipe. images: files of pictures that the request
+    names by their ids. Raises AttentionPleaseError or OSError.
     """
     from core.diffusion.model import best_device, load_model, quiet_loading
 
     technique = catalog.technique(name)
     places = Places.under(settings.data_dir)
     models = load_catalog(settings.models_file)
-    effective = technique.effective(body.read_bytes(), models, places.stored(OWNER))
+    for image in images:
+        places.images.put(OWNER, image.read_bytes())
+    effective = technique.effective(_request_in(body, name), models, places.stored(OWNER))
     spec = models.resolve(effective.model)
     quiet_loading()
     with console.status(f"Loading {spec.name} …"):
@@ -45,3 +58,13 @@ def run_request(name: str, body: Path, out: Path, settings: Settings, console: C
     job = {"technique": name, "request": effective.model_dump(mode="json"), "artifacts": artifacts}
     (out / "job.json").write_text(json.dumps(job, indent=2, ensure_ascii=False) + "\n")
     console.print(f"{len(artifacts)} files in {out.resolve()}")
+
+
+def _request_in(body: Path, name: str) -> bytes:
+    data = body.read_bytes()
+    recipe = read_recipe(data)
+    if recipe is None:
+        return data
+    if recipe["technique"] != name:
+        raise NotFound(f"{body.name} was made by {recipe['technique']}, not by {name}.")
+    return json.dumps(recipe["request"]).encode()

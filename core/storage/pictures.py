@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from core.contract.jobs import Artifact
 from core.contract.pictures import File, Picture
@@ -28,6 +28,17 @@ def encode(image: Image.Image, output: Output, recipe: Mapping[str, Any]) -> byt
     else:
         image.save(buffer, output.format.upper(), quality=output.quality)
     return buffer.getvalue()
+
+
+def read_recipe(data: bytes) -> dict[str, Any] | None:
+    """The recipe that `encode` put into a PNG; None for a file without one."""
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            text = getattr(image, "text", {}).get(RECIPE_KEY)
+    except (UnidentifiedImageError, OSError, SyntaxError):
+        return None
+    recipe: dict[str, Any] | None = None if text is None else json.loads(text)
+    return recipe
 
 
 def describe(picture: Picture, data: bytes, output: Output) -> Artifact:
