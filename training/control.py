@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import ControlNetModel, UNet2DConditionModel
+from diffusers import ControlNetModel
 from diffusers.models.attention_processor import AttnProcessor2_0
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import CLIPTextModel
 
 from training.clock import Clock, trapezoid
 from training.dataset import Dataset, load, unpack
 from training.distributed import Worker
 from training.edges import load_edges, to_hint
+from training.frozen import Frozen, load_frozen
 from training.grounding import PlainAttention
 from training.noise import noised
 from training.tokenizer import CaptionEncoder
@@ -56,25 +56,6 @@ class Batch:
     latents: Tensor
     ids: Tensor
     hints: Tensor
-
-
-@dataclass(frozen=True)
-class Frozen:
-    """The parts of the model that stay as they are."""
-
-    unet: Any
-    text_encoder: Any
-    tokens: CaptionEncoder
-
-
-def load_frozen(model: Path, device: torch.device) -> Frozen:
-    parts = (
-        UNet2DConditionModel.from_pretrained(model, subfolder="unet"),
-        CLIPTextModel.from_pretrained(model, subfolder="text_encoder"),
-    )
-    unet, text_encoder = (part.eval().requires_grad_(False).to(device) for part in parts)
-    unet.set_attn_processor(PlainAttention())
-    return Frozen(unet, text_encoder, CaptionEncoder(model / "tokenizer"))
 
 
 def build_control(unet: Any, hint_channels: tuple[int, ...]) -> Any:

@@ -37,8 +37,7 @@ class MaskerNetwork(nn.Module):
             for before, after in zip(widths, channels, strict=False)
         )
         self.up = nn.ModuleList(
-            _convolution(coarse + fine, fine, 1)
-            for fine, coarse in pairwise(channels)
+            _convolution(coarse + fine, fine, 1) for fine, coarse in pairwise(channels)
         )
         self.out = nn.Sequential(nn.Conv2d(channels[0], 4, 3, 1, 1), nn.PixelShuffle(2))
 

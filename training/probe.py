@@ -1,0 +1,96 @@
+"""The character probe: whether a picture shows the character, by logistic regression on the judge's
+features. Images are float (n, 3, h, w) in [0, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from training import dataset
+from training.character import HELD_OUT_SEED, PROBE_SEED, character_scene
+from training.judge import Judge
+from training.latents import decode, encode
+from training.scenes import scene
+from training.vae import to_unit
+
+# Scenes of the world for the probe, away from those that measure it and everything else.
+OTHERS_SEED = dataset.HELD_OUT_SEED + 100_000
+
+
+@dataclass(frozen=True)
+class Probe:
+    """weight: (features,). bias: ()."""
+
+    judge: Judge
+    weight: Tensor
+    bias: Tensor
+
+    def shows(self, images: Tensor) -> Tensor:
+        """(n,): the probability that the character is there."""
+        return (pooled(self.judge, images) @ self.weight + self.bias).sigmoid()
+
+
+@dataclass(frozen=True)
+class ProbeAccuracy:
+    """Shares in [0, 1] on held-out pictures, as drawn and decoded: of those of the character, the
+    ones where it is seen; of the others, the ones where it is not."""
+
+    found: float
+    spared: float
+
+
+def pooled(judge: Judge, images: Tensor) -> Tensor:
+    """(n, features): mean and maximum of the judge's last stage, as its own head for subjects."""
+    last = torch.cat([judge.features(chunk)[-1] for chunk in images.split(100)])
+    return torch.cat([last.mean(dim=(2, 3)), last.amax(dim=(2, 3))], dim=1)
+
+
+def train_probe(judge: Judge, vae: Any, file: Path, count: int = 800) -> Probe:
+    """From `count` scenes of the character and twice as many of the world."""
+    features, shown = [], []
+    for images, there in _pictures(vae, count, PROBE_SEED, OTHERS_SEED):
+        features.append(pooled(judge, images))
+        shown += [there] * len(images)
+    table = torch.cat(features)
+    mean, spread = table.mean(dim=0), table.std(dim=0) + 1e-4
+    regression = LogisticRegression(C=0.03, max_iter=2000, class_weight="balanced")
+    regression.fit(((table - mean) / spread).numpy(), shown)
+    weight = torch.tensor(regression.coef_[0]).float() / spread
+    bias = torch.tensor(float(regression.intercept_[0])) - weight @ mean
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file({"weight": weight, "bias": bias}, file)
+    return Probe(judge, weight, bias)
+
+
+def load_probe(file: Path, judge: Judge) -> Probe:
+    weights = load_file(file)
+    return Probe(judge, weights["weight"], weights["bias"])
+
+
+def measure_probe(probe: Probe, vae: Any, count: int = 300) -> ProbeAccuracy:
+    seen: dict[bool, list[Tensor]] = {True: [], False: []}
+    for images, there in _pictures(vae, count, HELD_OUT_SEED, dataset.HELD_OUT_SEED):
+        seen[there].append(probe.shows(images) > 0.5)
+    return ProbeAccuracy(
+        found=torch.cat(seen[True]).float().mean().item(),
+        spared=1 - torch.cat(seen[False]).float().mean().item(),
+    )
+
+
+def _pictures(vae: Any, count: int, character: int, others: int) -> Sequence[tuple[Tensor, bool]]:
+    """Pictures and whether the character is there, as drawn and as the autoencoder has them."""
+    with_it = np.stack([character_scene(character + index).picture for index in range(count)])
+    without = np.stack([scene(others + index).picture for index in range(2 * count)])
+    return [
+        (images, there)
+        for pictures, there in ((with_it, True), (without, False))
+        for images in (to_unit(pictures) / 2 + 0.5, decode(vae, encode(vae, pictures)))
+    ]
