@@ -85,14 +85,14 @@ def control(
 
 
 def lora(
-    model: Model = MODEL, steps: Steps = 500, folder: Folder = ADAPTERS, seed: Seed = 0
+    model: Model = MODEL, steps: Steps = 700, folder: Folder = ADAPTERS, seed: Seed = 0
 ) -> None:
     """Teaches the model the snail by low-rank adaptation, from twelve scenes."""
     train_lora(LoraOptions(steps=steps, seed=seed), model, folder / LORA)
 
 
 def word(
-    model: Model = MODEL, steps: Steps = 400, folder: Folder = ADAPTERS, seed: Seed = 0
+    model: Model = MODEL, steps: Steps = 300, folder: Folder = ADAPTERS, seed: Seed = 0
 ) -> None:
     """Teaches the model the snail as a new word, from the same twelve scenes."""
     train_word(WordOptions(steps=steps, seed=seed), model, folder / WORD)
@@ -100,8 +100,8 @@ def word(
 
 def probe(model: Model = MODEL, judge: JudgeFolder = JUDGE, folder: Folder = ADAPTERS) -> None:
     """Trains the character probe on the judge's features."""
-    vae = AutoencoderKL.from_pretrained(model, subfolder="vae")
-    print(measure_probe(train_probe(load_judge(judge), vae, folder / PROBE), vae))
+    pipeline = _pipeline(model)
+    print(measure_probe(train_probe(load_judge(judge), pipeline, folder / PROBE), pipeline))
 
 
 def evaluate_control(
@@ -131,7 +131,7 @@ def evaluate_adapters(
     """Measures the probe, the LoRA and the word; writes their card."""
     pipeline, its_judge = _pipeline(model), load_judge(judge)
     its_probe = load_probe(folder / PROBE, its_judge)
-    probed = measure_probe(its_probe, pipeline.vae)
+    probed = measure_probe(its_probe, pipeline)
     accuracy, pictures = measure_adapters(
         pipeline, folder / LORA, folder / WORD, its_probe, its_judge
     )

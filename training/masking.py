@@ -95,7 +95,7 @@ def measure_masker(masker: Masker, vae: Any, count: int = 500) -> dict[str, Mask
 
 def foreground_iou(masker: Masker, images: Tensor, masks: NDArray[np.bool_]) -> list[float]:
     """Per picture: of the pixels more probably foreground than not, and the mask (n, h, w)."""
-    found = torch.cat([masker.foreground(chunk) > 0.5 for chunk in images.split(100)])
+    found = torch.cat([masker.foreground(chunk) > 0.5 for chunk in torch.split(images, 100)])
     expected = torch.from_numpy(masks)
     both, either = (found & expected).sum(dim=(1, 2)), (found | expected).sum(dim=(1, 2))
     ious: list[float] = (both / either.clamp_min(1)).tolist()

@@ -3,7 +3,8 @@ features. Images are float (n, 3, h, w) in [0, 1]."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+import string
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,16 @@ from torch import Tensor
 
 from training import dataset
 from training.character import HELD_OUT_SEED, PROBE_SEED, character_scene
+from training.evaluate import sample
 from training.judge import Judge
 from training.latents import decode, encode
 from training.scenes import scene
 from training.vae import to_unit
+from training.world import BACKGROUNDS, COLOUR_NAMES, STYLES, Content, Thing, plain_caption
 
 # Scenes of the world for the probe, away from those that measure it and everything else.
 OTHERS_SEED = dataset.HELD_OUT_SEED + 100_000
+SKETCHY_STEPS = 12
 
 
 @dataclass(frozen=True)
@@ -40,23 +44,28 @@ class Probe:
 
 @dataclass(frozen=True)
 class ProbeAccuracy:
-    """Shares in [0, 1] on held-out pictures, as drawn and decoded: of those of the character, the
-    ones where it is seen; of the others, the ones where it is not."""
+    """Shares in [0, 1] on held-out pictures. found: of scenes of the character, drawn and decoded,
+    the ones where it is seen. spared: of other scenes, those where it is not. spared_samples: the
+    same of samples of prompts whose subject is no word."""
 
     found: float
     spared: float
+    spared_samples: float
 
 
 def pooled(judge: Judge, images: Tensor) -> Tensor:
     """(n, features): mean and maximum of the judge's last stage, as its own head for subjects."""
-    last = torch.cat([judge.features(chunk)[-1] for chunk in images.split(100)])
+    last = torch.cat([judge.features(chunk)[-1] for chunk in torch.split(images, 100)])
     return torch.cat([last.mean(dim=(2, 3)), last.amax(dim=(2, 3))], dim=1)
 
 
-def train_probe(judge: Judge, vae: Any, file: Path, count: int = 800) -> Probe:
-    """From `count` scenes of the character and twice as many of the world."""
+def train_probe(judge: Judge, pipeline: Any, file: Path, count: int = 500) -> Probe:
+    """From `count` scenes of the character and twice as many of the world, drawn and decoded; and
+    from what the model makes of words that are none, so that a botched subject is no snail."""
     features, shown = [], []
-    for images, there in _pictures(vae, count, PROBE_SEED, OTHERS_SEED):
+    pictures = _pictures(pipeline.vae, count, PROBE_SEED, OTHERS_SEED)
+    pictures.append((_botched(pipeline, count // 4, PROBE_SEED), False))
+    for images, there in pictures:
         features.append(pooled(judge, images))
         shown += [there] * len(images)
     table = torch.cat(features)
@@ -75,17 +84,19 @@ def load_probe(file: Path, judge: Judge) -> Probe:
     return Probe(judge, weights["weight"], weights["bias"])
 
 
-def measure_probe(probe: Probe, vae: Any, count: int = 300) -> ProbeAccuracy:
+def measure_probe(probe: Probe, pipeline: Any, count: int = 300) -> ProbeAccuracy:
     seen: dict[bool, list[Tensor]] = {True: [], False: []}
-    for images, there in _pictures(vae, count, HELD_OUT_SEED, dataset.HELD_OUT_SEED):
+    for images, there in _pictures(pipeline.vae, count, HELD_OUT_SEED, dataset.HELD_OUT_SEED):
         seen[there].append(probe.shows(images) > 0.5)
+    botched = probe.shows(_botched(pipeline, count // 4, HELD_OUT_SEED)) > 0.5
     return ProbeAccuracy(
         found=torch.cat(seen[True]).float().mean().item(),
         spared=1 - torch.cat(seen[False]).float().mean().item(),
+        spared_samples=1 - botched.float().mean().item(),
     )
 
 
-def _pictures(vae: Any, count: int, character: int, others: int) -> Sequence[tuple[Tensor, bool]]:
+def _pictures(vae: Any, count: int, character: int, others: int) -> list[tuple[Tensor, bool]]:
     """Pictures and whether the character is there, as drawn and as the autoencoder has them."""
     with_it = np.stack([character_scene(character + index).picture for index in range(count)])
     without = np.stack([scene(others + index).picture for index in range(2 * count)])
@@ -94,3 +105,15 @@ def _pictures(vae: Any, count: int, character: int, others: int) -> Sequence[tup
         for pictures, there in ((with_it, True), (without, False))
         for images in (to_unit(pictures) / 2 + 0.5, decode(vae, encode(vae, pictures)))
     ]
+
+
+def _botched(pipeline: Any, count: int, seed: int) -> Tensor:
+    """Samples whose subject is some letters."""
+    rng = random.Random(seed)
+    prompts = []
+    for index in range(count):
+        letters = "".join(rng.choices(string.ascii_lowercase, k=rng.randint(3, 6)))
+        thing = Thing(letters, rng.choice(COLOUR_NAMES))
+        look = Content((thing,), STYLES[index % len(STYLES)], rng.choice(BACKGROUNDS))
+        prompts.append(plain_caption(look))
+    return sample(pipeline, prompts, seed, steps=SKETCHY_STEPS)
