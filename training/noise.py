@@ -30,10 +30,10 @@ class Noised:
         return (weight * errors.mean(dim=(1, 2, 3))).mean()
 
 
-def noised(latents: Tensor) -> Noised:
-    """Timesteps and noise by chance."""
+def noised(latents: Tensor, lowest: int = 0) -> Noised:
+    """Timesteps, none below the lowest, and noise by chance."""
     alphas = build_scheduler().alphas_cumprod.to(latents.device)
-    timesteps = torch.randint(0, len(alphas), (len(latents),), device=latents.device)
+    timesteps = torch.randint(lowest, len(alphas), (len(latents),), device=latents.device)
     alpha = alphas[timesteps].view(-1, 1, 1, 1)
     noise = torch.randn_like(latents)
     noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise

@@ -22,7 +22,15 @@ from training.judge import Judge
 from training.latents import decode, encode
 from training.scenes import scene
 from training.vae import to_unit
-from training.world import BACKGROUNDS, COLOUR_NAMES, STYLES, Content, Thing, plain_caption
+from training.world import (
+    BACKGROUNDS,
+    COLOUR_NAMES,
+    STYLES,
+    SUBJECTS,
+    Content,
+    Thing,
+    plain_caption,
+)
 
 # Scenes of the world for the probe, away from those that measure it and everything else.
 OTHERS_SEED = dataset.HELD_OUT_SEED + 100_000
@@ -46,7 +54,7 @@ class Probe:
 class ProbeAccuracy:
     """Shares in [0, 1] on held-out pictures. found: of scenes of the character, drawn and decoded,
     the ones where it is seen. spared: of other scenes, those where it is not. spared_samples: the
-    same of samples of prompts whose subject is no word."""
+    same of botched samples, of prompts that name nothing or two subjects as one."""
 
     found: float
     spared: float
@@ -54,17 +62,21 @@ class ProbeAccuracy:
 
 
 def pooled(judge: Judge, images: Tensor) -> Tensor:
-    """(n, features): mean and maximum of the judge's last stage, as its own head for subjects."""
-    last = torch.cat([judge.features(chunk)[-1] for chunk in torch.split(images, 100)])
-    return torch.cat([last.mean(dim=(2, 3)), last.amax(dim=(2, 3))], dim=1)
+    """(n, features): mean and maximum of the judge's last two stages."""
+    chunks = []
+    for chunk in torch.split(images, 100):
+        stages = judge.features(chunk)[-2:]
+        means, peaks = ([pool(s, dim=(2, 3)) for s in stages] for pool in (torch.mean, torch.amax))
+        chunks.append(torch.cat([*means, *peaks], dim=1))
+    return torch.cat(chunks)
 
 
-def train_probe(judge: Judge, pipeline: Any, file: Path, count: int = 500) -> Probe:
+def train_probe(judge: Judge, pipeline: Any, file: Path, count: int = 400) -> Probe:
     """From `count` scenes of the character and twice as many of the world, drawn and decoded; and
-    from what the model makes of words that are none, so that a botched subject is no snail."""
+    from samples of botched subjects, so that not everything unfamiliar is a snail."""
     features, shown = [], []
     pictures = _pictures(pipeline.vae, count, PROBE_SEED, OTHERS_SEED)
-    pictures.append((_botched(pipeline, count // 4, PROBE_SEED), False))
+    pictures.append((_botched(pipeline, count // 2, PROBE_SEED), False))
     for images, there in pictures:
         features.append(pooled(judge, images))
         shown += [there] * len(images)
@@ -108,12 +120,16 @@ def _pictures(vae: Any, count: int, character: int, others: int) -> list[tuple[T
 
 
 def _botched(pipeline: Any, count: int, seed: int) -> Tensor:
-    """Samples whose subject is some letters."""
+    """Samples whose subject is some letters, or two subjects in one."""
     rng = random.Random(seed)
     prompts = []
     for index in range(count):
         letters = "".join(rng.choices(string.ascii_lowercase, k=rng.randint(3, 6)))
-        thing = Thing(letters, rng.choice(COLOUR_NAMES))
-        look = Content((thing,), STYLES[index % len(STYLES)], rng.choice(BACKGROUNDS))
+        named = letters if index % 2 else " ".join(rng.sample(SUBJECTS, 2))
+        look = Content(
+            (Thing(named, rng.choice(COLOUR_NAMES)),),
+            STYLES[index // 2 % len(STYLES)],
+            rng.choice(BACKGROUNDS),
+        )
         prompts.append(plain_caption(look))
     return sample(pipeline, prompts, seed, steps=SKETCHY_STEPS)
