@@ -84,18 +84,20 @@ def control(
     launch(train_control, processes, options, work / "scenes", work / "edges", model, folder)
 
 
+def word(
+    model: Model = MODEL, steps: Steps = 250, folder: Folder = ADAPTERS, seed: Seed = 0
+) -> None:
+    """Teaches the model the snail as a new word, from twelve scenes."""
+    train_word(WordOptions(steps=steps, seed=seed), model, folder / WORD)
+
+
 def lora(
     model: Model = MODEL, steps: Steps = 700, folder: Folder = ADAPTERS, seed: Seed = 0
 ) -> None:
-    """Teaches the model the snail by low-rank adaptation, from twelve scenes."""
-    train_lora(LoraOptions(steps=steps, seed=seed), model, folder / LORA)
-
-
-def word(
-    model: Model = MODEL, steps: Steps = 300, folder: Folder = ADAPTERS, seed: Seed = 0
-) -> None:
-    """Teaches the model the snail as a new word, from the same twelve scenes."""
-    train_word(WordOptions(steps=steps, seed=seed), model, folder / WORD)
+    """Teaches the model the snail by low-rank adaptation; the word, if any, calls it too."""
+    word_file = folder / WORD
+    options = LoraOptions(steps=steps, seed=seed)
+    train_lora(options, model, folder / LORA, word_file if word_file.exists() else None)
 
 
 def probe(model: Model = MODEL, judge: JudgeFolder = JUDGE, folder: Folder = ADAPTERS) -> None:
@@ -156,11 +158,11 @@ def train_extras(
     once(work, "masker", lambda: masker(work, folder=judge))
     once(work, "edges", lambda: edges(work, size=size, processes=processes))
     once(work, "control", lambda: control(work, model, minutes, folder=canny))
-    once(work, "lora", lambda: lora(model, folder=adapters))
     once(work, "word", lambda: word(model, folder=adapters))
+    once(work, "lora", lambda: lora(model, folder=adapters))
     once(work, "probe", lambda: probe(model, judge, adapters))
     evaluate_control(model, judge, canny)
     evaluate_adapters(model, judge, adapters)
 
 
-COMMANDS = (masker, edges, control, lora, word, probe, evaluate_control, evaluate_adapters)
+COMMANDS = (masker, edges, control, word, lora, probe, evaluate_control, evaluate_adapters)

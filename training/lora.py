@@ -14,11 +14,13 @@ from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 from torch.nn import functional
 
+from training.character import NAME
 from training.clock import trapezoid
 from training.distributed import Worker
 from training.few import few_batches, few_latents, other_captions
 from training.frozen import Frozen, load_frozen
 from training.noise import noised
+from training.word import read_word
 
 REPORT_EVERY = 25
 
@@ -39,15 +41,20 @@ class LoraOptions:
     seed: int = 0
 
 
-def train_lora(options: LoraOptions, model: Path, folder: Path) -> None:
-    """On the few scenes alone; `pipeline.load_lora_weights(folder)` loads what it writes."""
+def train_lora(options: LoraOptions, model: Path, folder: Path, word: Path | None = None) -> None:
+    """On the few scenes alone; `pipeline.load_lora_weights(folder)` loads what it writes.
+
+    With the file of a learnt word, captions name the character now in letters and now by that word,
+    so that both call the addition.
+    """
     torch.manual_seed(options.seed)
     worker = Worker()
     frozen = load_frozen(model, worker.device)
+    names = (NAME,) if word is None else (NAME, read_word(frozen, word))
     added = add_lora(frozen, options)
     optimizer = torch.optim.AdamW(added, weight_decay=1e-3)
     latents = few_latents(model)
-    batches = few_batches(latents, frozen.tokens, options.batch, options.seed)
+    batches = few_batches(latents, frozen.tokens, options.batch, options.seed, names)
     others = other_captions(frozen.tokens, options.kept, options.seed)
     for step in range(options.steps):
         for group in optimizer.param_groups:

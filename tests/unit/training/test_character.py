@@ -54,7 +54,7 @@ def test_its_shell_is_in_the_bodys_colour() -> None:
 def test_batches_name_the_character_by_its_word() -> None:
     tokens = load_frozen(MODEL, CPU).tokens
     tokens.tokenizer.add_tokens([WORD])
-    batch = next(few_batches(torch.zeros(FEW, 4, 16, 16), tokens, batch=4, seed=0, word=WORD))
+    batch = next(few_batches(torch.zeros(FEW, 4, 16, 16), tokens, batch=4, seed=0, names=[WORD]))
     word = tokens.tokenizer.convert_tokens_to_ids(WORD)
     assert (batch.ids == word).any(dim=1).all()
     assert not (next(other_captions(tokens, 20, 0)) == word).any()
@@ -68,7 +68,7 @@ def test_an_untrained_addition_changes_nothing() -> None:
     assert change_elsewhere(frozen, latents, ids) == 0
     with torch.no_grad():
         for parameter in added:
-            parameter += 0.1
+            parameter.add_(0.1)
     assert change_elsewhere(frozen, latents, ids) > 0
 
 
