@@ -157,7 +157,7 @@ def train_extras(
     canny, adapters = models / CONTROL.name, models / ADAPTERS.name
     once(work, "masker", lambda: masker(work, folder=judge))
     once(work, "edges", lambda: edges(work, size=size, processes=processes))
-    once(work, "control", lambda: control(work, model, minutes, folder=canny))
+    once(work, "control", lambda: control(work, model, minutes, processes=processes, folder=canny))
     once(work, "word", lambda: word(model, folder=adapters))
     once(work, "lora", lambda: lora(model, folder=adapters))
     once(work, "probe", lambda: probe(model, judge, adapters))
