@@ -174,8 +174,8 @@ Not picked, styles down; the LoRA, then the word alone:
 
 ## Training
 
-`python -m training word`, then `python -m training lora`, on {hardware}, seed 0, on the {FEW} scenes
-alone, each time captioned in other words; `python -m training probe`. {note}
+`python -m training word`, then `python -m training lora`, on {hardware}, seed 0, on the {FEW}
+scenes alone, each time captioned in other words; then `python -m training probe`. {note}
 
 - The word: one vector, started as "fish", trained at timesteps from 500 on and never longer than
   the vectors of other words. Trained at all timesteps, or longer, it learns the spiral's dark lines
