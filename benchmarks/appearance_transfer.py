@@ -20,9 +20,8 @@ from __future__ import annotations
 
 import json
 import platform
-import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean, stdev
@@ -36,17 +35,14 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
+from benchmarks.appearance_pairs import Pair, colour_distance, make_pairs, overlap, thing_in
 from benchmarks.style_distance import MODELS, RESULTS, load, pixels
 from core.algorithms.appearance_transfer import appearance_transfer
-from core.contract.appearance_transfer import AppearanceTransferRequest
-from core.contract.images import Upload
-from core.contract.pictures import Surroundings, alone
 from core.diffusion.images import decode_image, encode_image
 from core.diffusion.model import DiffusionModel
 from training.judge import Judge
 from training.masker import Masker, load_masker
-from training.scenes import Scene, scene
-from training.world import BACKGROUNDS, COLOUR_NAMES, STYLES, SUBJECTS, Content, Thing
+from training.world import STYLES
 
 NOWHERE = {"start": 0, "end": 0}
 NO_SWAP = {"fine": NOWHERE, "coarse": NOWHERE}
@@ -61,49 +57,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "strong": {"preset": "strong"},
     "faithful": {"preset": "faithful"},
 }
-_STRUCTURE, _APPEARANCE = "img_" + 32 * "0", "img_" + 32 * "1"
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two scenes of one thing each."""
-
-    structure: Scene
-    appearance: Scene
-    seed: int
-
-    @property
-    def of_one_style(self) -> bool:
-        return self.structure.content.style == self.appearance.content.style
-
-    @property
-    def of_one_subject(self) -> bool:
-        return _subject(self.structure) == _subject(self.appearance)
-
-    def request(self, settings: Mapping[str, Any]) -> AppearanceTransferRequest:
-        return AppearanceTransferRequest.model_validate(
-            {
-                "structure": {"upload": _STRUCTURE},
-                "appearance": {"upload": _APPEARANCE},
-                "domain": _subject(self.structure),
-                "appearance_domain": _subject(self.appearance),
-                "seed": self.seed,
-                **settings,
-            }
-        )
-
-    def around(self) -> Surroundings:
-        """The surroundings of this pair's jobs, which share their inversions."""
-        pictures = {_STRUCTURE: self.structure.picture, _APPEARANCE: self.appearance.picture}
-        kept: dict[str, bytes] = {}
-
-        def image(upload: Upload) -> Image.Image:
-            return Image.fromarray(pictures[upload.upload])
-
-        def cached(key: str, make: Callable[[], bytes], note: Mapping[str, Any]) -> bytes:
-            return kept[key] if key in kept else kept.setdefault(key, make())
-
-        return replace(alone(), image=image, cached=cached)
 
 
 @dataclass(frozen=True)
@@ -128,31 +81,9 @@ class Figures:
     distance_spread: float
     before: float
     nearer: float
+    holds: float
+    """Share of the pairs that are nearer and have an IoU of 0.7 at least."""
     style_seen: float | None
-
-
-def _subject(one: Scene) -> str:
-    return one.content.things[0].subject
-
-
-def make_pairs(count: int) -> list[Pair]:
-    """`count` pairs, the four kinds in turn; colours and backgrounds always differ."""
-    rng = random.Random(0)
-    made = []
-    for index in range(count):
-        subject, other = rng.sample(SUBJECTS, 2)
-        style, other_style = rng.sample(STYLES, 2)
-        colours, grounds = rng.sample(COLOUR_NAMES, 2), rng.sample(BACKGROUNDS, 2)
-        subjects = (subject, subject if index % 2 == 0 else other)
-        styles = (style, style if index // 2 % 2 == 0 else other_style)
-        structure, appearance = (
-            scene(1000 + 2 * index + k, content=Content((Thing(s, c),), look, ground))
-            for k, (s, c, look, ground) in enumerate(
-                zip(subjects, colours, styles, grounds, strict=True)
-            )
-        )
-        made.append(Pair(structure, appearance, index))
-    return made
 
 
 def subject_of(masker: Masker, picture: Image.Image) -> NDArray[np.bool_]:
@@ -160,26 +91,10 @@ def subject_of(masker: Masker, picture: Image.Image) -> NDArray[np.bool_]:
     return np.asarray(masker.foreground(pixels([picture]))[0] > 0.5)
 
 
-def overlap(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    return float((a & b).sum() / max(1, (a | b).sum()))
-
-
-def colour_distance(
-    picture: NDArray[np.uint8],
-    inside: NDArray[np.bool_],
-    other: NDArray[np.uint8],
-    other_inside: NDArray[np.bool_],
-) -> float:
-    """Of mean RGB inside the masks; that of black and white is 442, of no mask at all infinite."""
-    if not inside.any() or not other_inside.any():
-        return float("inf")
-    return float(np.linalg.norm(picture[inside].mean(0) - other[other_inside].mean(0)))
-
-
 def judge_output(pair: Pair, output: Image.Image, masker: Masker, judge: Judge) -> Outcome:
     """What came of one pair."""
     seen = subject_of(masker, output)
-    own, others = pair.structure.masks.any(0), pair.appearance.masks.any(0)
+    own, others = thing_in(pair.structure), thing_in(pair.appearance)
     target = pair.appearance.picture
     style = STYLES.index(pair.appearance.content.style)
     return Outcome(
@@ -199,7 +114,7 @@ def measure(
 ) -> tuple[dict[str, list[Outcome]], list[list[Image.Image]]]:
     """Every pair in each of `ways`: outcomes, and the output pictures pair by pair."""
     outcomes: dict[str, list[Outcome]] = {way: [] for way in ways}
-    outputs = []
+    outputs: list[list[Image.Image]] = []
     for pair in track(pairs, "transferring", console=Console(stderr=True)):
         around = pair.around()
         outputs.append([])
@@ -224,6 +139,7 @@ def figures(outcomes: Sequence[Outcome], pairs: Sequence[Pair]) -> Figures:
         distance_spread=stdev(distances),
         before=mean(o.before for o in outcomes),
         nearer=mean(float(o.distance < o.before) for o in outcomes),
+        holds=mean(float(o.distance < o.before and o.iou >= 0.7) for o in outcomes),
         style_seen=mean(float(o.style_seen) for o in two_styles) if two_styles else None,
     )
 
@@ -255,6 +171,18 @@ def reconstruction(model: DiffusionModel, pairs: Sequence[Pair]) -> dict[str, fl
     return {name: round(mean(values), 3) for name, values in errors.items()}
 
 
+def masks_found(model: DiffusionModel, pairs: Sequence[Pair], rule: str) -> dict[str, float]:
+    """IoU of the jobs' own masks of both pictures with the exact ones: the mean and the worst."""
+    ious = []
+    for pair in pairs:
+        request = pair.request({"mask_rule": rule}).resolve(model.spec)
+        made = {p.stem: p.image for p in appearance_transfer(model, request, pair.around())}
+        for name, one in (("structure", pair.structure), ("appearance", pair.appearance)):
+            found = np.asarray(made[f"{name}-mask"].convert("L")) > 127
+            ious.append(overlap(found, thing_in(one)))
+    return {"mean": round(mean(ious), 3), "worst": round(min(ious), 3)}
+
+
 def sheet(pairs: Sequence[Pair], outputs: Sequence[Sequence[Image.Image]]) -> Image.Image:
     """A row a pair: structure, appearance, then the ways in order."""
     rows = [
@@ -271,7 +199,7 @@ def show(title: str, f: Figures) -> None:
     typer.echo(
         f"{title:26} IoU {f.iou:.2f} ± {f.iou_spread:.2f} (>= .7: {f.iou_above_07:.0%})  "
         f"colour {f.before:.0f} -> {f.distance:.0f} ± {f.distance_spread:.0f} "
-        f"nearer {f.nearer:.0%}{style}"
+        f"nearer {f.nearer:.0%} both {f.holds:.0%}{style}"
     )
 
 
@@ -300,9 +228,11 @@ def main(
         show(kind, found)
     again = reconstruction(model, chosen[:8])
     typer.echo(f"error of pictures that come back, in levels: {again}")
+    own = {rule: masks_found(model, chosen[:16], rule) for rule in ("threshold", "contrast")}
+    typer.echo(f"IoU of the jobs' own masks: {own}")
     seen = [
         overlap(
-            subject_of(masker, Image.fromarray(pair.structure.picture)), pair.structure.masks.any(0)
+            subject_of(masker, Image.fromarray(pair.structure.picture)), thing_in(pair.structure)
         )
         for pair in chosen
     ]
@@ -318,6 +248,7 @@ def main(
         "masker_iou_on_structures": round(mean(seen), 3),
         "ways": {way: asdict(found) for way, found in overall.items()},
         "balanced_by_kind": {kind: asdict(found) for kind, found in by_kind.items()},
+        "own_mask_iou": own,
         "reconstruction_error_levels": again,
     }
     (RESULTS / "appearance_transfer.json").write_text(json.dumps(record, indent=2) + "\n")

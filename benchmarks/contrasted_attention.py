@@ -46,7 +46,8 @@ def whole_map(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """With the map of queries x keys in memory."""
     weights = (SCALE * (queries @ keys.mT)).softmax(dim=-1)
     mean = 1 / keys.shape[2]
-    return (CONTRAST * (weights - mean) + mean).clamp(0, 1) @ values
+    output: Tensor = (CONTRAST * (weights - mean) + mean).clamp(0, 1) @ values
+    return output
 
 
 def by_log_sum(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:

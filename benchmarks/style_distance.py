@@ -39,8 +39,8 @@ from torch import Tensor
 from core.algorithms.style_aligned import style_aligned
 from core.contract.images import Upload
 from core.contract.models import BUILT_IN_MODELS, load_catalog
-from core.contract.pictures import alone
-from core.contract.requests import Sharing, StyleAlignedRequest
+from core.contract.pictures import Picture, alone
+from core.contract.style_aligned import Sharing, StyleAlignedRequest
 from core.diffusion.model import DiffusionModel, best_device, load_model, quiet_loading
 from training.judge import Judge, load_judge
 from training.scenes import scene
@@ -165,7 +165,8 @@ def measure(
             request = item.request(sharing, steps, given=given).resolve(model.spec)
             picture = item.scene()
             around = replace(alone(), image=partial(_always, picture))
-            drawn = list(style_aligned(model, request, around))
+            made = style_aligned(model, request, around)
+            drawn = [thing for thing in made if isinstance(thing, Picture)]
             shown = [p.image for p in drawn if p.kind == "reference"]
             reference = pixels([picture] if given else shown)
             targets = pixels([p.image for p in drawn if p.kind == "image"])

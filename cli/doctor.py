@@ -74,10 +74,10 @@ def _models(settings: Settings) -> list[Finding]:
 
 
 def _data_dir(settings: Settings) -> list[Finding]:
-    from core.storage.disk import DiskStore
+    from core.storage.places import Places
 
     try:
-        DiskStore(settings.data_dir / "artifacts").check()
+        Places.under(settings.data_dir).artifacts.check()
     except OSError as error:
         return [Finding("data directory", False, f"{settings.data_dir}: {error.strerror}")]
     return [Finding("data directory", True, f"{settings.data_dir.resolve()} is writable")]

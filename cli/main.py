@@ -90,7 +90,14 @@ def demo(
 @app.command()
 def run(
     technique: Annotated[str, typer.Argument(help="Such as style-aligned.")],
-    request: Annotated[Path, typer.Argument(help="A JSON file: the body of a POST.")],
+    request: Annotated[
+        Path,
+        typer.Argument(help="A JSON file, the body of a POST; or a PNG made here, its recipe."),
+    ],
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(help="A picture that the request names by its id; may be repeated."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("output"),
 ) -> None:
     """Run one request here and now: no server, no broker. A recipe gives the same bytes again."""
@@ -99,7 +106,7 @@ def run(
     from core.contract.errors import AttentionPleaseError
 
     try:
-        run_request(technique, request, out, _settings(), console)
+        run_request(technique, request, out, _settings(), console, image or ())
     except (AttentionPleaseError, OSError) as error:
         _fail(str(error))
 

@@ -3,33 +3,46 @@
 from __future__ import annotations
 
 import json
-from functools import partial
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
 
 from cli.progress import progress_bar
 from core import catalog
+from core.contract.errors import NotFound
 from core.contract.models import load_catalog
 from core.contract.settings import Settings
-from core.execution import Kept, Remarks, execute
+from core.execution import Remarks, execute, surroundings
+from core.storage.pictures import read_recipe
+from core.storage.places import Places
 
 OWNER = "local"
 """Whose pictures these are; the same as a service without API keys says."""
 
 
-def run_request(name: str, body: Path, out: Path, settings: Settings, console: Console) -> None:
-    """Run the request in the JSON file `body` and write its files and `job.json` to `out`.
+def run_request(
+    name: str,
+    body: Path,
+    out: Path,
+    settings: Settings,
+    console: Console,
+    images: Sequence[Path] = (),
+) -> None:
+    """Run the request in the file `body` and write its files and `job.json` to `out`.
 
-    Raises AttentionPleaseError or OSError.
+    body: JSON, or a PNG that carries its recipe. images: files of pictures that the request
+    names by their ids. Raises AttentionPleaseError or OSError.
     """
     from core.diffusion.model import best_device, load_model, quiet_loading
 
     technique = catalog.technique(name)
-    kept = Kept.under(settings.data_dir)
+    places = Places.under(settings.data_dir)
     models = load_catalog(settings.models_file)
-    effective = technique.effective(body.read_bytes(), models)
-    effective = effective.with_images(partial(kept.images.see, OWNER))
+    for image in images:
+        places.images.put(OWNER, image.read_bytes())
+    effective = technique.effective(_request_in(body, name), models, places.stored(OWNER))
     spec = models.resolve(effective.model)
     quiet_loading()
     with console.status(f"Loading {spec.name} …"):
@@ -37,10 +50,11 @@ def run_request(name: str, body: Path, out: Path, settings: Settings, console: C
     out.mkdir(parents=True, exist_ok=True)
     artifacts, remarks = [], Remarks()
     with progress_bar(console, name) as report:
-        around = kept.around(OWNER, model, report, remarks)
-        for artifact, data in execute(technique, model, effective, around):
-            (out / artifact.name).write_bytes(data)
-            artifacts.append(artifact.model_dump(mode="json"))
+        around = surroundings(places, OWNER, model, report, remarks)
+        with closing(execute(technique, model, effective, around)) as files:
+            for artifact, data in files:
+                (out / artifact.name).write_bytes(data)
+                artifacts.append(artifact.model_dump(mode="json"))
     for warning in remarks.warnings:
         console.print(f"[yellow]{warning.code}[/yellow] {warning.detail}", highlight=False)
     job = {
@@ -52,3 +66,13 @@ def run_request(name: str, body: Path, out: Path, settings: Settings, console: C
     }
     (out / "job.json").write_text(json.dumps(job, indent=2, ensure_ascii=False) + "\n")
     console.print(f"{len(artifacts)} files in {out.resolve()}")
+
+
+def _request_in(body: Path, name: str) -> bytes:
+    data = body.read_bytes()
+    recipe = read_recipe(data)
+    if recipe is None:
+        return data
+    if recipe["technique"] != name:
+        raise NotFound(f"{body.name} was made by {recipe['technique']}, not by {name}.")
+    return json.dumps(recipe["request"]).encode()

@@ -7,15 +7,17 @@ worker first runs it. The service reads names and request models only.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from core.contract.appearance_transfer import AppearanceTransferRequest
 from core.contract.errors import FieldError, InvalidRequest, NotFound
 from core.contract.models import Family, ModelCatalog
 from core.contract.parsing import parse
-from core.contract.pictures import Picture
-from core.contract.requests import JobRequest, StyleAlignedRequest
+from core.contract.pictures import Made
+from core.contract.requests import JobRequest
+from core.contract.stored import Stored
+from core.contract.style_aligned import StyleAlignedRequest
 
 
 @dataclass(frozen=True)
@@ -27,15 +29,15 @@ class Technique:
     request: type[JobRequest]
     families: frozenset[Family]
     function: str
-    """`module:name` of a function (model, request, surroundings) -> iterator of pictures."""
+    """`module:name` of a function (model, request, surroundings) -> generator of what is made."""
 
-    def effective(self, body: bytes, models: ModelCatalog) -> JobRequest:
+    def effective(self, body: bytes, models: ModelCatalog, stored: Stored) -> JobRequest:
         """The request in a JSON `body`, every value filled in.
 
-        Raises MalformedJson, or InvalidRequest where it is none, names no model here, or one
-        whose family can't do this.
+        Raises MalformedJson, or InvalidRequest where it is none, names what isn't stored, or
+        a model that isn't here or whose family can't do this.
         """
-        request = parse(self.request, body)
+        request = parse(self.request, body).with_stored(stored)
         model = models.resolve(request.model)
         if model.family not in self.families:
             able = sorted(n for n, spec in models.models.items() if spec.family in self.families)
@@ -46,9 +48,9 @@ class Technique:
             raise InvalidRequest.of([FieldError(pointer="/model", detail=detail)])
         return request.resolve(model)
 
-    def load(self) -> Callable[..., Iterator[Picture]]:
+    def load(self) -> Callable[..., Generator[Made]]:
         """Import the function that runs it."""
-        function: Callable[..., Iterator[Picture]] = pkgutil.resolve_name(self.function)
+        function: Callable[..., Generator[Made]] = pkgutil.resolve_name(self.function)
         return function
 
 

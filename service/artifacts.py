@@ -24,6 +24,7 @@ from service.documentation import (
 )
 from service.jobs import owned_job
 from service.signing import check_signature
+from service.views import files_expire_at
 
 _CHUNK_BYTES = 1 << 16
 _FILE = {"schema": {"type": "string", "format": "binary"}}
@@ -97,7 +98,7 @@ def get_artifact(
     if part:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{artifact.size_bytes}"
     return StreamingResponse(
-        _read(_open(backends, job, name), start, end),
+        _read(_open(backends, job, artifact), start, end),
         206 if part else 200,
         headers=headers,
         media_type=artifact.media_type,
@@ -113,8 +114,7 @@ def _artifact(job: Job, name: str) -> Artifact:
 
 
 def _headers(job: Job, artifact: Artifact, etag: str) -> dict[str, str]:
-    assert job.expires_at is not None
-    left = max(0, int(job.expires_at.timestamp() - time.time()))
+    left = max(0, int(files_expire_at(job).timestamp() - time.time()))
     return {
         "ETag": etag,
         "Accept-Ranges": "bytes",
@@ -124,9 +124,9 @@ def _headers(job: Job, artifact: Artifact, etag: str) -> dict[str, str]:
     }
 
 
-def _open(backends: Backends, job: Job, name: str) -> BinaryIO:
+def _open(backends: Backends, job: Job, artifact: Artifact) -> BinaryIO:
     try:
-        return backends.artifacts.open(job.id, job.attempt, name)
+        return backends.places.artifacts.open(job.id, artifact.attempt, artifact.name)
     except FileNotFoundError:
         raise Gone("The file has been removed.") from None
     except OSError as error:

@@ -10,15 +10,12 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 from redis import Redis
 
-from core.contract.artifacts import ArtifactStore
 from core.contract.models import ModelCatalog, load_catalog
 from core.contract.settings import Settings
 from core.jobs.broker import connect
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
-from core.storage.cache import MAX_REFERENCE_BYTES, DiskCache
-from core.storage.disk import DiskStore
-from core.storage.images import ImageStore
+from core.storage.places import Places
 from service.signing import signing_secret
 
 
@@ -30,9 +27,7 @@ class Backends:
     redis: Redis
     jobs: JobStore
     queue: JobQueue
-    artifacts: ArtifactStore
-    images: ImageStore
-    references: DiskCache
+    places: Places
     models: ModelCatalog
     secret: bytes
     """Signs artifact URLs."""
@@ -51,9 +46,7 @@ def opened(settings: Settings) -> Iterator[Backends]:
             redis=redis,
             jobs=JobStore(redis),
             queue=JobQueue(redis, settings.pool),
-            artifacts=DiskStore(settings.data_dir / "artifacts"),
-            images=ImageStore(settings.data_dir / "images"),
-            references=DiskCache(settings.data_dir / "references", MAX_REFERENCE_BYTES),
+            places=Places.under(settings.data_dir),
             models=load_catalog(settings.models_file),
             secret=signing_secret(settings),
         )

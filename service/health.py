@@ -77,7 +77,7 @@ def _broker_checks(backends: Backends) -> dict[str, str]:
 
 def _storage_check(backends: Backends) -> str:
     try:
-        backends.artifacts.check()
+        backends.places.artifacts.check()
     except OSError as error:
         _log.warning("not ready: %s", error)
         return "Files can't be written."

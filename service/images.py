@@ -8,6 +8,7 @@ from fastapi import APIRouter, File, Path, Response, UploadFile
 from pydantic import Field
 
 from core.contract.images import ImageInfo
+from core.contract.stored import KeptReference
 from core.storage.images import MAX_SIZE_BYTES
 from service.auth import Caller
 from service.backends import WithBackends
@@ -21,16 +22,10 @@ ImageId = Annotated[
 ]
 
 
-class ReferenceView(View):
-    """A given picture whose inversion is kept, so that another job with it begins at once."""
+class ReferenceView(KeptReference):
+    """An inverted reference: a job that names its id begins at once."""
 
-    id: str
-    model: str
-    image: str = Field(description="Id of the picture.")
-    prompt: str = Field(description="The text it was inverted with.")
-    width: int
-    height: int
-    steps: int
+    id: str = Field(description='For the `reference` of a request: `{"id": …}`.')
 
 
 class ReferenceList(View):
@@ -51,7 +46,7 @@ def upload_image(
     file: Annotated[UploadFile, File(description="PNG, JPEG or WebP of one frame.")],
 ) -> ImageInfo:
     """Kept for a week from the last upload of the same bytes, which give the same id."""
-    return backends.images.put(caller, file.file.read(MAX_SIZE_BYTES + 1))
+    return backends.places.images.put(caller, file.file.read(MAX_SIZE_BYTES + 1))
 
 
 @router.get(
@@ -62,7 +57,7 @@ def upload_image(
 )
 def get_image(image_id: ImageId, backends: WithBackends, caller: Caller) -> ImageInfo:
     """What is stored, not the file."""
-    return backends.images.info(caller, image_id)
+    return backends.places.images.info(caller, image_id)
 
 
 @router.delete(
@@ -75,7 +70,7 @@ def get_image(image_id: ImageId, backends: WithBackends, caller: Caller) -> Imag
 )
 def delete_image(image_id: ImageId, backends: WithBackends, caller: Caller) -> None:
     """Jobs that are queued with it will fail."""
-    backends.images.delete(caller, image_id)
+    backends.places.images.delete(caller, image_id)
 
 
 @router.get(
@@ -85,19 +80,10 @@ def delete_image(image_id: ImageId, backends: WithBackends, caller: Caller) -> N
     responses=problem_responses(401, 503),
 )
 def list_references(backends: WithBackends, caller: Caller) -> ReferenceList:
-    """A job with the same picture, text, size and steps skips the inversion."""
+    """A job that names one, or the same picture, text, size and steps, skips the inversion."""
     return ReferenceList(
         references=[
-            ReferenceView(
-                id=key,
-                model=note["model"],
-                image=note["image"],
-                prompt=note["prompt"],
-                width=note["size"][0],
-                height=note["size"][1],
-                steps=note["steps"],
-            )
-            for key, note in backends.references.notes()
-            if note["owner"] == caller
+            ReferenceView(id=key, **dict(reference))
+            for key, reference in backends.places.kept_references(caller)
         ]
     )

@@ -28,8 +28,7 @@ _log = logging.getLogger(__name__)
 
 def submit_job(backends: Backends, technique: Technique, owner: str, body: bytes) -> Job:
     """Record the job that `body` asks for and hand it to the workers."""
-    effective = technique.effective(body, backends.models)
-    effective = effective.with_images(partial(backends.images.see, owner))
+    effective = technique.effective(body, backends.models, backends.places.stored(owner))
     now = datetime.now(UTC)
     seconds = effective.deadline_seconds
     job = Job(

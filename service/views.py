@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,7 +29,7 @@ class QueueView(View):
 class ArtifactView(Artifact):
     """A file that a job made."""
 
-    url: str = Field(description="Signed: needs no key, and works until the job's `expires_at`.")
+    url: str = Field(description="Signed: needs no key, and works until the job expires.")
 
 
 class JobLinks(View):
@@ -90,7 +90,7 @@ class JobView(View):
         description="Every effective value, seed and defaults included. Send it again for the "
         "same pictures."
     )
-    artifacts: tuple[ArtifactView, ...]
+    artifacts: tuple[ArtifactView, ...] = Field(description="Each as soon as it is finished.")
     measures: dict[str, Any] = Field(description="What was measured, such as `run_seconds`.")
     warnings: tuple[JobWarning, ...]
     error: Problem | None = Field(description="Why it failed.")
@@ -105,13 +105,18 @@ def artifact_path(job_id: str, name: str) -> str:
     return f"{job_path(job_id)}/artifacts/{name}"
 
 
+def files_expire_at(job: Job) -> datetime:
+    """Until when URLs of the job's files work: its own end, once that is known."""
+    return job.expires_at or job.created_at + timedelta(seconds=job.request["ttl_seconds"])
+
+
 def job_view(job: Job, queue: QueueView | None, base_url: str, secret: bytes) -> JobView:
     """`job` as its owner sees it, with URLs below `base_url`, which has no final slash."""
     path = job_path(job.id)
 
+    expires = int(files_expire_at(job).timestamp())
+
     def url(artifact: Artifact) -> str:
-        assert job.expires_at is not None
-        expires = int(job.expires_at.timestamp())
         query = signed_query(secret, job.id, artifact.name, expires)
         return f"{base_url}{artifact_path(job.id, artifact.name)}?{query}"
 

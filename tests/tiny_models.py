@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import string
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
-from core.contract.models import Family, ModelSpec
+from core.contract.models import AdapterSource, ControlSource, Family, ModelSpec
 from core.diffusion.model import DiffusionModel, load_model
 
 
@@ -29,6 +32,64 @@ def spec_of(folder: Path, family: Family, name: str = "tiny") -> ModelSpec:
         guidance_scale=5.0,
         max_batch=4,
     )
+
+
+def with_extras(folder: Path, family: Family) -> DiffusionModel:
+    """A tiny model of a family with a ControlNet, a LoRA and a textual inversion beside it."""
+    model = tiny_model(folder / "model", family)
+    save_tiny_controlnet(model, folder / "canny")
+    save_tiny_lora(model, folder / "lora")
+    save_tiny_word(model, folder / "word")
+    spec = model.spec.model_copy(
+        update={
+            "controls": {"canny": ControlSource(source=str(folder / "canny"))},
+            "adapters": {
+                "drawn": AdapterSource(kind="lora", source=str(folder / "lora")),
+                "word": AdapterSource(
+                    kind="textual-inversion",
+                    source=str(folder / "word" / "learned_embeds.safetensors"),
+                    token="<it>",
+                ),
+            },
+        }
+    )
+    return replace(model, spec=spec)
+
+
+def save_tiny_controlnet(model: DiffusionModel, folder: Path) -> None:
+    """A random ControlNet whose residuals are not zero, as they would be untrained."""
+    from diffusers import ControlNetModel
+
+    torch.manual_seed(2)
+    network = ControlNetModel.from_unet(
+        model.unet, conditioning_embedding_out_channels=(4, 8, 8), load_weights_from_unet=False
+    )
+    for parameter in network.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    network.save_pretrained(folder)
+
+
+def save_tiny_lora(model: DiffusionModel, folder: Path) -> None:
+    """A random LoRA on the UNet's attention."""
+    from peft import LoraConfig, inject_adapter_in_model
+    from peft.utils import get_peft_model_state_dict
+
+    torch.manual_seed(3)
+    unet = copy.deepcopy(model.unet)
+    config = LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False)
+    inject_adapter_in_model(config, unet)
+    model.pipeline.save_lora_weights(
+        folder, unet_lora_layers=get_peft_model_state_dict(unet), safe_serialization=True
+    )
+
+
+def save_tiny_word(model: DiffusionModel, folder: Path) -> None:
+    """A random textual inversion of two vectors, for every text encoder the model has."""
+    folder.mkdir(parents=True)
+    vectors = torch.randn(2, 32, generator=torch.Generator().manual_seed(4))
+    keys = ["clip_l", "clip_g"] if model.spec.family == "sdxl" else ["<it>"]
+    save_file({key: vectors.clone() for key in keys}, folder / "learned_embeds.safetensors")
 
 
 def models_file(folder: Path, family: Family = "sd1") -> Path:

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from diffusers import StableDiffusionPipeline
-from rich.progress import Progress
 
-from training import card, dataset, latents
+from training import card, dataset, extras, latents
+from training.arguments import (
+    JUDGE,
+    MODEL,
+    TWO_CORES,
+    WORK,
+    Batch,
+    Channels,
+    Folder,
+    Hardware,
+    JudgeFolder,
+    Minutes,
+    Note,
+    Processes,
+    Scenes,
+    Seed,
+    Size,
+    WorkFolder,
+    show,
+)
 from training.diffusion import DiffusionOptions, train_denoiser
 from training.distributed import launch
 from training.evaluate import evaluate as measure
@@ -22,18 +40,8 @@ from training.vae import VaeOptions, train_vae
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
-WorkFolder = Annotated[Path, typer.Option("--work", help="Scenes, checkpoints and logs.")]
-Processes = Annotated[int, typer.Option(help="Training processes of one thread each.")]
-Size = Annotated[int, typer.Option(help="Side of the pictures in pixels, a multiple of 64.")]
-Minutes = Annotated[float, typer.Option(help="Time budget of the stage.")]
-Batch = Annotated[int, typer.Option(help="Batch of one process.")]
-Seed = Annotated[int, typer.Option(help="Seed of the stage.")]
-Scenes = Annotated[int, typer.Option(help="Scenes to draw.")]
-Channels = Annotated[str, typer.Option(help="Widths of the levels, finest first.")]
-
-WORK = Path(".training")
-MODEL = Path("models/tiny-world")
-JUDGE = Path("models/tiny-world-judge")
+for command in extras.COMMANDS:
+    app.command()(command)
 
 
 @app.command()
@@ -41,7 +49,7 @@ def draw(
     work: WorkFolder = WORK, scenes: Scenes = 60_000, size: Size = 64, processes: Processes = 2
 ) -> None:
     """Draws the training scenes."""
-    _show("drawing", scenes, dataset.draw(work / "scenes", scenes, 0, size, processes))
+    show("drawing", scenes, dataset.draw(work / "scenes", scenes, 0, size, processes))
 
 
 @app.command()
@@ -81,7 +89,7 @@ def decoder(
 def encode(work: WorkFolder = WORK, processes: Processes = 2) -> None:
     """Computes the latents of all scenes."""
     count = len(dataset.load(work / "scenes"))
-    _show("encoding", count, latents.encode_dataset(work / "scenes", work / "vae", processes))
+    show("encoding", count, latents.encode_dataset(work / "scenes", work / "vae", processes))
 
 
 @app.command()
@@ -108,7 +116,7 @@ def denoiser(
 def judge(
     work: WorkFolder = WORK,
     minutes: Minutes = 4.0,
-    folder: Annotated[Path, typer.Option(help="Where to.")] = JUDGE,
+    folder: Folder = JUDGE,
     seed: Seed = 0,
 ) -> None:
     """Trains the judge on scenes as drawn and as the autoencoder gives them back."""
@@ -119,7 +127,7 @@ def judge(
 @app.command()
 def export(
     work: WorkFolder = WORK,
-    folder: Annotated[Path, typer.Option(help="Where to.")] = MODEL,
+    folder: Folder = MODEL,
 ) -> None:
     """Writes the averaged weights of the latest checkpoint as a diffusers pipeline."""
     export_pipeline(work / "denoiser", work / "tokenizer", work / "vae", folder)
@@ -129,9 +137,9 @@ def export(
 def evaluate(
     work: WorkFolder = WORK,
     folder: Annotated[Path, typer.Option(help="The model.")] = MODEL,
-    judge_folder: Annotated[Path, typer.Option("--judge", help="Its judge.")] = JUDGE,
-    hardware: Annotated[str, typer.Option(help="What it was trained on.")] = "2 CPU cores",
-    note: Annotated[str, typer.Option(help="What else the card should say of the run.")] = "",
+    judge_folder: JudgeFolder = JUDGE,
+    hardware: Hardware = TWO_CORES,
+    note: Note = "",
 ) -> None:
     """Measures an exported model; writes its card, evaluation.json and a grid of samples."""
     pipeline = StableDiffusionPipeline.from_pretrained(folder)
@@ -153,6 +161,7 @@ def everything(
     decoder_minutes: Minutes = 13.0,
     judge_minutes: Minutes = 4.0,
     minutes: Minutes = 92.0,
+    control_minutes: Minutes = 46.0,
 ) -> None:
     """Draws, trains, exports and measures. Run again, it goes on after the last finished stage."""
     model, its_judge = models / MODEL.name, models / JUDGE.name
@@ -164,6 +173,7 @@ def everything(
     denoiser(work, minutes, size, processes=processes)
     export(work, model)
     evaluate(work, model, its_judge)
+    extras.train_extras(_once, work, models, size, processes, control_minutes)
 
 
 def _once(work: Path, stage: str, run: Callable[[], None]) -> None:
@@ -176,13 +186,6 @@ def _once(work: Path, stage: str, run: Callable[[], None]) -> None:
 
 def _widths(text: str) -> tuple[int, ...]:
     return tuple(int(width) for width in text.split(","))
-
-
-def _show(title: str, total: int, counts: Iterable[int]) -> None:
-    with Progress() as progress:
-        task = progress.add_task(title, total=total)
-        for done in counts:
-            progress.update(task, completed=done)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from training.clock import Clock, trapezoid
 from training.dataset import LATENT_FACTOR, Dataset, load, unpack
-from training.denoiser import Denoiser, build_denoiser, build_scheduler
+from training.denoiser import Denoiser, build_denoiser
 from training.distributed import Worker
 from training.grounding import grounding_loss
+from training.noise import SNR_LIMIT, noised
 from training.run import Average, Progress, Run
 from training.tokenizer import CaptionEncoder
 from training.world import SUBJECTS, caption
@@ -38,7 +38,7 @@ class DiffusionOptions:
     learning_rate: float = 8e-4
     grounding_weight: float = 0.05
     caption_dropout: float = 0.1
-    snr_limit: float = 5.0
+    snr_limit: float = SNR_LIMIT
     average_decay: float = 0.999
     seed: int = 0
     save_every: int = 250
@@ -115,19 +115,14 @@ def _step(
 def _losses(
     denoiser: Denoiser, batch: Batch, options: DiffusionOptions, worker: Worker
 ) -> tuple[Tensor, Tensor]:
-    """Min-SNR weighted error of the noise (Hang et al., 2023, arXiv 2303.09556), and grounding."""
-    alphas = build_scheduler().alphas_cumprod.to(worker.device)
-    timesteps = torch.randint(0, len(alphas), (len(batch.ids),), device=worker.device)
-    alpha = alphas[timesteps].view(-1, 1, 1, 1)
-    noise = torch.randn_like(batch.latents)
-    noisy = alpha.sqrt() * batch.latents + (1 - alpha).sqrt() * noise
+    """The error of the noise, and of the grounding."""
+    noisy = noised(batch.latents)
     with worker.autocast():
-        predicted = denoiser(noisy, timesteps, batch.ids)
-    snr = alphas[timesteps] / (1 - alphas[timesteps])
-    weight = snr.clamp_max(options.snr_limit) / snr
-    errors = functional.mse_loss(predicted.float(), noise, reduction="none").mean(dim=(1, 2, 3))
-    grounding = grounding_loss(denoiser.maps, batch.masks, batch.things, batch.nouns, timesteps)
-    return (weight * errors).mean(), grounding
+        predicted = denoiser(noisy.latents, noisy.timesteps, batch.ids)
+    grounding = grounding_loss(
+        denoiser.maps, batch.masks, batch.things, batch.nouns, noisy.timesteps
+    )
+    return noisy.error(predicted, options.snr_limit), grounding
 
 
 def _batches(

@@ -26,12 +26,14 @@ BCE_WEIGHT = 0.3
 class PlainAttention:
     """Softmax attention by plain products, as a diffusers attention processor.
 
-    Faster than the fused kernel in bfloat16 on a CPU. `cross_maps` collects the probabilities of
-    cross-attention averaged over heads, (batch, queries, tokens), and `self_maps`, where there is
-    one, those of self-attention, (batch, queries, queries).
+    Faster than the fused kernel in bfloat16 on a CPU. Where there is a list for them, `cross_maps`
+    collects the probabilities of cross-attention averaged over heads, (batch, queries, tokens), and
+    `self_maps` those of self-attention, (batch, queries, queries).
     """
 
-    def __init__(self, cross_maps: list[Tensor], self_maps: list[Tensor] | None = None) -> None:
+    def __init__(
+        self, cross_maps: list[Tensor] | None = None, self_maps: list[Tensor] | None = None
+    ) -> None:
         self.cross_maps = cross_maps
         self.self_maps = self_maps
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,21 +48,29 @@ class Scene:
         return " ".join(word.text for word in self.words)
 
 
-def scene(seed: int, size: int = 64, content: Content | None = None) -> Scene:
-    """The scene of a seed; with `content`, that seed's pose and wording of the given content."""
+Shapes = Mapping[str, Callable[[random.Random], list[Part]]]
+
+
+def scene(
+    seed: int, size: int = 64, content: Content | None = None, shapes: Shapes = SHAPES
+) -> Scene:
+    """The scene of a seed; with `content`, that seed's pose and wording of the given content.
+
+    `shapes` draw the subjects; others than the world's own let a content name more.
+    """
     rng = random.Random(seed)
     drawn = random_content(rng)
     shown = content or drawn
     canvas = Canvas(size)
     layers = background(shown.background, rng)
-    for index, figure in enumerate(_placed(shown, rng)):
+    for index, figure in enumerate(_placed(shown, rng, shapes)):
         layers += _painted(figure, COLOURS[shown.things[index].colour], index, rng)
     picture = RENDERERS[shown.style](canvas, layers, rng)
     masks = _masks(canvas, layers, len(shown.things))
     return Scene(shown, np.asarray(picture), masks, caption(shown, rng))
 
 
-def _placed(content: Content, rng: random.Random) -> list[list[Part]]:
+def _placed(content: Content, rng: random.Random, shapes: Shapes) -> list[list[Part]]:
     """Each thing's parts in picture coordinates: one in the middle, or two side by side."""
     if len(content.things) == 1:
         x, y = 0.5 + rng.uniform(-0.07, 0.07), 0.52 + rng.uniform(-0.05, 0.05)
@@ -74,7 +82,7 @@ def _placed(content: Content, rng: random.Random) -> list[list[Part]]:
             for x in (0.26 + rng.uniform(-0.02, 0.01), 0.74 + rng.uniform(-0.01, 0.02))
         ]
     return [
-        _fitted(SHAPES[thing.subject](rng), place, rng)
+        _fitted(shapes[thing.subject](rng), place, rng)
         for thing, place in zip(content.things, boxes, strict=True)
     ]
 

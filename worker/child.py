@@ -25,11 +25,10 @@ from core.contract.errors import AttemptSuperseded
 from core.contract.models import load_catalog
 from core.contract.settings import Settings
 from core.diffusion.model import best_device, quiet_loading
-from core.execution import Kept
 from core.jobs import workers
 from core.jobs.broker import connect
 from core.jobs.store import JobStore
-from core.storage.disk import DiskStore
+from core.storage.places import Places
 from worker.runner import Pulse, Runner
 from worker.task import serve_with
 from worker.warm import WarmModels
@@ -137,8 +136,7 @@ def main(settings: Settings, parent: int) -> None:
         models.get(name)
     runner = Runner(
         store=JobStore(store_connection),
-        artifacts=DiskStore(settings.data_dir / "artifacts"),
-        kept=Kept.under(settings.data_dir),
+        places=Places.under(settings.data_dir),
         models=models,
         lease_seconds=settings.lease_seconds,
         pulse=Pulse(),

@@ -7,14 +7,16 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 
 import torch
+from PIL import Image
 from redis.exceptions import RedisError
 
 from core import catalog
-from core.contract.artifacts import ArtifactStore
 from core.contract.errors import (
     INTERNAL_ERROR,
     AttemptSuperseded,
@@ -26,9 +28,10 @@ from core.contract.errors import (
     NotFound,
     OutOfMemory,
 )
-from core.contract.jobs import Artifact, Job, Progress
-from core.execution import Kept, Remarks, execute
+from core.contract.jobs import Job, Progress
+from core.execution import Remarks, execute, surroundings
 from core.jobs.store import Claim, JobStore
+from core.storage.places import Places
 from worker.warm import WarmModels
 
 log = logging.getLogger(__name__)
@@ -74,8 +77,7 @@ class Runner:
     """Runs jobs with the models it keeps warm."""
 
     store: JobStore
-    artifacts: ArtifactStore
-    kept: Kept
+    places: Places
     models: WarmModels
     lease_seconds: float
     pulse: Pulse
@@ -91,7 +93,7 @@ class Runner:
             self._run(claim)
         except AttemptSuperseded:
             log.warning("attempt %d of job %s was superseded", claim.attempt, job_id)
-            self.artifacts.discard(job_id, claim.attempt)
+            self._tidy(claim)
         finally:
             self.pulse.end()
 
@@ -99,12 +101,12 @@ class Runner:
         began = time.monotonic()
         try:
             stages, remarks = _Stages(self._report(claim)), Remarks()
-            artifacts = self._draw(claim, stages, remarks)
+            self._draw(claim, stages, remarks)
         except AttemptSuperseded:
             raise
         except JobCanceled:
             self._patiently(lambda: self.store.canceled(claim))
-            self.artifacts.delete(claim.job.id)
+            self._tidy(claim)
             return
         except torch.AcceleratorError:
             # The device's context is gone and would fail every later job: the lease ends, the
@@ -114,18 +116,19 @@ class Runner:
         except Exception as error:
             failure = _as_failure(claim.job, error)
             self._patiently(lambda: self.store.fail(claim, failure))
-            self.artifacts.delete(claim.job.id)
+            self._tidy(claim)
             return
         measures = remarks.measures | {
             "queue_seconds": _queue_seconds(claim.job),
             "run_seconds": round(time.monotonic() - began, 3),
             "stages": stages.seconds(),
         }
-        self._patiently(lambda: self.store.succeed(claim, artifacts, measures, remarks.warnings))
-        self.artifacts.delete(claim.job.id, keep_attempt=claim.attempt)
+        self._patiently(lambda: self.store.succeed(claim, measures, remarks.warnings))
+        self._tidy(claim)
         log.info("job %s succeeded in %.2f s", claim.job.id, measures["run_seconds"])
 
-    def _draw(self, claim: Claim, stages: _Stages, remarks: Remarks) -> list[Artifact]:
+    def _draw(self, claim: Claim, stages: _Stages, remarks: Remarks) -> None:
+        """Make the job's files, each of which counts as soon as it is finished."""
         job = claim.job
         technique = catalog.technique(job.technique)
         request = technique.request.model_validate(job.request)
@@ -133,13 +136,37 @@ class Runner:
         self.pulse.pause()
         model = self.models.get(request.model)
         self.pulse.step()
-        made = []
-        around = self.kept.around(job.owner, model, stages.report, remarks)
-        for artifact, data in execute(technique, model, request, around):
-            stages.enter("storing")
-            self.artifacts.put(job.id, claim.attempt, artifact.name, data)
-            made.append(artifact)
-        return made
+        around = surroundings(self.places, job.owner, model, stages.report, remarks)
+        around = replace(around, finished=partial(self._finished, job))
+        with closing(execute(technique, model, request, around)) as files:
+            for artifact, data in files:
+                stages.enter("storing")
+                self.places.artifacts.put(job.id, claim.attempt, artifact.name, data)
+                made = artifact.model_copy(update={"attempt": claim.attempt})
+                self._patiently(partial(self.store.publish, claim, made))
+
+    def _finished(self, job: Job, stem: str) -> Image.Image | None:
+        """The picture that an earlier attempt published, if its file is still there."""
+        for artifact in job.artifacts:
+            if artifact.name.rpartition(".")[0] == stem:
+                with (
+                    suppress(FileNotFoundError),
+                    self.places.artifacts.open(job.id, artifact.attempt, artifact.name) as file,
+                    Image.open(file) as image,
+                ):
+                    return image.convert("RGB")
+        return None
+
+    def _tidy(self, claim: Claim) -> None:
+        """Remove what this attempt and those before it wrote and never published."""
+        try:
+            published = self.store.get(claim.job.id).artifacts
+        except (RedisError, NotFound) as error:
+            log.warning("files of job %s not tidied: %s", claim.job.id, error)
+            return
+        for attempt in range(1, claim.attempt + 1):
+            names = [artifact.name for artifact in published if artifact.attempt == attempt]
+            self.places.artifacts.discard(claim.job.id, attempt, keep=names)
 
     def _report(self, claim: Claim) -> Callable[[Progress], None]:
         """What each step calls: it renews the lease and ends a run that has to end."""

@@ -17,8 +17,7 @@ from core.contract.settings import Settings
 from core.jobs.broker import connect
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
-from core.storage.disk import DiskStore
-from core.storage.images import ImageStore
+from core.storage.places import Places
 from worker.reaper import reap, sweep
 
 log = logging.getLogger(__name__)
@@ -44,8 +43,7 @@ class Supervisor:
         self.grace_seconds = grace_seconds
         self.store = JobStore(redis)
         self.queue = JobQueue(redis, settings.pool)
-        self.artifacts = DiskStore(settings.data_dir / "artifacts")
-        self.images = ImageStore(settings.data_dir / "images")
+        self.places = Places.under(settings.data_dir)
         self.child: subprocess.Popen[bytes] | None = None
         self.started_at = 0.0
         self.failures = 0
@@ -68,8 +66,10 @@ class Supervisor:
                     self._tend(lambda: reap(self.store, self.queue, self.settings.max_attempts))
                     next_reap = now + _REAP_EVERY_SECONDS
                 if now >= next_sweep:
-                    self._tend(lambda: sweep(self.store, self.artifacts, _SWEEP_AFTER_SECONDS))
-                    self._tend(self.images.sweep)
+                    self._tend(
+                        lambda: sweep(self.store, self.places.artifacts, _SWEEP_AFTER_SECONDS)
+                    )
+                    self._tend(self.places.images.sweep)
                     next_sweep = now + _SWEEP_EVERY_SECONDS
                 time.sleep(0.2)
         finally:

@@ -1,7 +1,15 @@
-"""Shared self-attention and shared group norm: what a StyleAligned plan installs.
+"""Shared self-attention and shared group norm: what StyleAligned installs in a UNet.
 
 Source: Hertz et al., "Style Aligned Image Generation via Shared Attention", CVPR 2024,
 arXiv 2312.02133, equations 4 and 5.
+
+A reference goes through the UNet in a pass of its own, in which `Remembering` processors
+keep its features. The targets' pass then reads them with `Following` processors. That gives
+what one batch of both gives, since a reference never depends on the targets; and references
+may have other sizes, other weights, or serve many batches of targets.
+
+A batch of n pictures under classifier-free guidance has 2 n rows, [uncond…, cond…]: two
+halves. Each half of the targets follows its own half of the reference.
 """
 
 from __future__ import annotations
@@ -14,143 +22,251 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.attention.memory import Features, Memory, Moments, NormMoments, moments
 from core.attention.merged import Group, merged_attention
-from core.attention.rows import Readers, RowMap
-
-_EPSILON = 1e-5
+from core.attention.shares import Shares
 
 
 @dataclass(frozen=True)
-class SharedAttention:
-    """An attention processor in which rows read others as a `RowMap` says.
+class Remembering:
+    """Plain self-attention that keeps the layer's features. `layer` is its name."""
 
-    Rows that read a pool (themselves in it) attend to it plainly, whatever is set below.
+    layer: str
+    memory: Memory
 
-    adain_queries, adain_keys, adain_values: give a reader's own features the mean and
-    deviation of the first row it reads, before attending.
-    attend: read the other rows' keys and values; without it only AdaIN is applied.
-    score_scale, score_shift: applied to the scores of keys that are read from other rows.
+    def __call__(self, attn: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        """Self-attention of (halves, tokens, channels); the same shape out."""
+        queries, keys, values = project(attn, hidden_states)
+        self.memory.attention[self.layer] = Features(
+            keys, values, moments(queries), moments(keys), moments(values)
+        )
+        own = Group(keys, values, _scale(queries))
+        return finish(attn, merged_attention(queries, [own]), hidden_states)
+
+
+@dataclass(frozen=True)
+class Following:
+    """Self-attention of targets that also read what references left in memory.
+
+    shares: how much of each reference; a share's logarithm is added to its keys' scores.
+    adain_queries, adain_keys, adain_values: give targets' own features the references'
+    means and deviations before attending.
+    attend: read the references' keys and values; without it only AdaIN is applied.
+    score_scale: factor of the scores of references' keys.
+    score_shifts: added to those scores, a number for each reference.
     """
 
-    rows: RowMap
+    layer: str
+    memories: Sequence[Memory]
+    shares: Shares
+    halves: int
     attend: bool = True
     adain_queries: bool = True
     adain_keys: bool = True
     adain_values: bool = False
     score_scale: float = 1.0
-    score_shift: float = 0.0
+    score_shifts: Sequence[float] = (0.0,)
 
-    def __call__(
-        self,
-        attn: Any,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        temb: Tensor | None = None,
-    ) -> Tensor:
-        """Self-attention of hidden_states (rows, tokens, channels), same shape out.
+    def __call__(self, attn: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        """Self-attention of (halves x targets, tokens, channels); the same shape out."""
+        features = project(attn, hidden_states)
+        halves = [
+            self._attend(half, *parts)
+            for half, parts in enumerate(
+                zip(*(part.chunk(self.halves) for part in features), strict=True)
+            )
+        ]
+        return finish(attn, torch.cat(halves), hidden_states)
 
-        Raises ValueError for another number of rows than the map's, or for a use that
-        isn't plain self-attention.
-        """
-        if encoder_hidden_states is not None or attention_mask is not None:
-            raise ValueError("shared attention is self-attention without a mask")
-        if len(hidden_states) != len(self.rows):
-            raise ValueError(f"{len(hidden_states)} rows came, {len(self.rows)} were planned")
-        queries, keys, values = (
-            _split_heads(project(hidden_states), attn.heads)
-            for project in (attn.to_q, attn.to_k, attn.to_v)
-        )
-        output = torch.cat([self._attend(run, queries, keys, values) for run in self.rows.runs()])
-        merged = output.transpose(1, 2).flatten(2)
-        projected: Tensor = attn.to_out[1](attn.to_out[0](merged))
-        if attn.residual_connection:
-            projected = projected + hidden_states
-        scaled: Tensor = projected / attn.rescale_output_factor
-        return scaled
-
-    def _attend(self, run: Readers, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        scale = 1 / math.sqrt(queries.shape[-1])
-        if run.rows.start in run.reads:
-            pool = Group(_pooled(keys, run.reads), _pooled(values, run.reads), scale)
-            return merged_attention(queries[run.rows], [pool])
-        own_q, own_k, own_v = queries[run.rows], keys[run.rows], values[run.rows]
-        if run.reads:
-            first = slice(run.reads[0], run.reads[0] + 1)
-            own_q = adain(own_q, queries[first]) if self.adain_queries else own_q
-            own_k = adain(own_k, keys[first]) if self.adain_keys else own_k
-            own_v = adain(own_v, values[first]) if self.adain_values else own_v
-        groups = [Group(own_k, own_v, scale)]
+    def _attend(self, half: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        remembered = [memory.attention[self.layer] for memory in self.memories]
+        shares = self.shares.at(queries.shape[2]).to(queries.device)
+        if self.adain_queries:
+            queries = adain(queries, [_row(r.query_moments, half) for r in remembered], shares)
+        if self.adain_keys:
+            keys = adain(keys, [_row(r.key_moments, half) for r in remembered], shares)
+        if self.adain_values:
+            values = adain(values, [_row(r.value_moments, half) for r in remembered], shares)
+        scale = _scale(queries)
+        groups = [Group(keys, values, scale)]
         if self.attend:
             groups += [
                 Group(
-                    keys[read : read + 1],
-                    values[read : read + 1],
+                    kept.keys[half : half + 1],
+                    kept.values[half : half + 1],
                     scale * self.score_scale,
-                    self.score_shift,
+                    shift + shares[:, None, index].log(),
                 )
-                for read in run.reads
+                for index, (kept, shift) in enumerate(
+                    zip(remembered, self.score_shifts, strict=True)
+                )
             ]
-        return merged_attention(own_q, groups)
+        return merged_attention(queries, groups)
 
 
-def _pooled(features: Tensor, reads: Sequence[int]) -> Tensor:
+@dataclass(frozen=True)
+class Pooled:
+    """Full sharing: every row of a half attends to the tokens of all its rows."""
+
+    halves: int
+
+    def __call__(self, attn: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        """Self-attention of (halves x pictures, tokens, channels); the same shape out."""
+        features = project(attn, hidden_states)
+        outputs = [
+            merged_attention(queries, [Group(_pool(keys), _pool(values), _scale(queries))])
+            for queries, keys, values in zip(
+                *(part.chunk(self.halves) for part in features), strict=True
+            )
+        ]
+        return finish(attn, torch.cat(outputs), hidden_states)
+
+
+def project(attn: Any, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys, values of a self-attention layer.
+
+    hidden_states: (rows, tokens, channels). Returns (rows, heads, tokens, head_dim) each.
+    """
+    rows, tokens, _ = hidden_states.shape
+    queries, keys, values = (
+        projection(hidden_states).view(rows, tokens, attn.heads, -1).transpose(1, 2)
+        for projection in (attn.to_q, attn.to_k, attn.to_v)
+    )
+    return queries, keys, values
+
+
+def finish(attn: Any, output: Tensor, hidden_states: Tensor) -> Tensor:
+    """What the layer makes of its heads' `output` (rows, heads, tokens, head_dim)."""
+    projected: Tensor = attn.to_out[1](attn.to_out[0](output.transpose(1, 2).flatten(2)))
+    if attn.residual_connection:
+        projected = projected + hidden_states
+    return projected / attn.rescale_output_factor  # type: ignore[no-any-return]
+
+
+def _pool(features: Tensor) -> Tensor:
     """The tokens of several rows as those of one: (1, heads, rows x tokens, head_dim)."""
-    return features[list(reads)].transpose(0, 1).flatten(1, 2)[None]
+    return features.transpose(0, 1).flatten(1, 2)[None]
 
 
-def _split_heads(features: Tensor, heads: int) -> Tensor:
-    """(rows, tokens, channels) -> (rows, heads, tokens, head_dim)."""
-    rows, tokens, _ = features.shape
-    return features.view(rows, tokens, heads, -1).transpose(1, 2)
+def _scale(queries: Tensor) -> float:
+    return 1 / math.sqrt(queries.shape[-1])
 
 
-def adain(features: Tensor, style: Tensor) -> Tensor:
-    """`features` with the mean and deviation of `style`, over tokens, head by head.
+def _row(kept: Moments, half: int) -> Moments:
+    return Moments(kept.mean[half : half + 1], kept.deviation[half : half + 1])
 
-    Source: Huang and Belongie, ICCV 2017, equation 8. Unbiased variance, 1e-5 inside the
-    root, statistics in float32 at least.
-    features: (rows, heads, tokens, head_dim); style: (rows or 1, heads, tokens, head_dim).
+
+def adain(features: Tensor, styles: Sequence[Moments], shares: Tensor) -> Tensor:
+    """`features` moved towards the moments of `styles`, over tokens, head by head.
+
+    Source: Huang and Belongie, ICCV 2017, equation 8; for several styles the mean of what
+    each would give, weighted by its share. A style that has a share in some places only
+    replaces the moments that the features have there.
+
+    features: (rows, heads, tokens, head_dim). styles: (1, heads, 1, head_dim) each.
+    shares: (rows or 1, styles, tokens or 1), adding up to at most 1 over styles.
     """
-    precise = torch.promote_types(features.dtype, torch.float32)
-    mean, deviation = _moments(features.to(precise))
-    style_mean, style_deviation = _moments(style.to(precise))
-    shifted = (features.to(precise) - mean) / deviation * style_deviation + style_mean
-    return shifted.to(features.dtype)
+    precise = features.to(torch.promote_types(features.dtype, torch.float32))
+    own = moments(precise) if shares.shape[-1] == 1 else None
+    moved = precise * (1 - shares.sum(1))[:, None, :, None]
+    for index, style in enumerate(styles):
+        share = shares[:, index]
+        here = own or moments(precise, share)
+        styled = (precise - here.mean) / here.deviation * style.deviation + style.mean
+        moved = moved + styled * share[:, None, :, None]
+    return moved.to(features.dtype)
 
 
-def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    variance, mean = torch.var_mean(features, dim=-2, keepdim=True)
-    return mean, (variance + _EPSILON).sqrt()
-
-
-def shared_group_norm(norm: torch.nn.GroupNorm, rows: RowMap) -> Callable[[Tensor], Tensor]:
-    """A forward for `norm` with statistics of the union of a row and the rows it reads.
-
-    The moments of each row are taken once and merged (law of total variance); no feature
-    map is concatenated. Equal token counts make the merge a plain mean.
-    The forward takes and gives (rows, channels, …). It raises ValueError for another
-    number of rows than the map's.
-    """
-    unions = [list({index, *row.reads}) for index, row in enumerate(rows.rows)]
+def remembering_norm(norm: torch.nn.GroupNorm, memory: Memory) -> Callable[[Tensor], Tensor]:
+    """A forward for `norm` that does what it does, and keeps the moments of its groups."""
 
     def forward(features: Tensor) -> Tensor:
-        if len(features) != len(unions):
-            raise ValueError(f"{len(features)} rows came, {len(unions)} were planned")
-        precise = torch.promote_types(features.dtype, torch.float32)
-        grouped = features.to(precise).reshape(len(unions), norm.num_groups, -1)
-        variance, mean = torch.var_mean(grouped, dim=-1, correction=0)
-        centres, variances = [], []
-        for union in unions:
-            centre = mean[union].mean(0)
-            centres.append(centre)
-            variances.append((variance[union] + (mean[union] - centre).square()).mean(0))
-        centre, spread = torch.stack(centres)[..., None], torch.stack(variances)[..., None]
-        normalised = (grouped - centre) * (spread + norm.eps).rsqrt()
-        output = normalised.reshape(features.shape).to(features.dtype)
-        if norm.affine:
-            trailing = (1, -1) + (1,) * (features.ndim - 2)
-            output = output * norm.weight.view(trailing) + norm.bias.view(trailing)
-        return output
+        memory.norms[norm] = _norm_moments(norm, features)
+        return torch.nn.functional.group_norm(
+            features, norm.num_groups, norm.weight, norm.bias, norm.eps
+        )
 
     return forward
+
+
+def following_norm(
+    norm: torch.nn.GroupNorm, memories: Sequence[Memory], shares: Shares, halves: int
+) -> Callable[[Tensor], Tensor]:
+    """A forward for `norm` with statistics of the union of a target and its references.
+
+    A reference counts by its number of values times its share. Takes and gives
+    (halves x targets, channels, …).
+    """
+
+    def forward(features: Tensor) -> Tensor:
+        own = _norm_moments(norm, features)
+        overall = shares.overall().to(own.mean)
+        rows = len(features) // halves
+        others = [memory.norms[norm] for memory in memories]
+        weights = [overall[:, i].expand(rows).repeat(halves) for i in range(len(others))]
+        spread = [
+            NormMoments(
+                other.mean.repeat_interleave(rows, 0),
+                other.variance.repeat_interleave(rows, 0),
+                other.size,
+            )
+            for other in others
+        ]
+        return _normalised(norm, features, _union(own, spread, weights))
+
+    return forward
+
+
+def pooled_norm(norm: torch.nn.GroupNorm, halves: int) -> Callable[[Tensor], Tensor]:
+    """A forward for `norm` with statistics of the union of each row and its half's first."""
+
+    def forward(features: Tensor) -> Tensor:
+        own = _norm_moments(norm, features)
+        rows = len(features) // halves
+        first = NormMoments(
+            own.mean[::rows].repeat_interleave(rows, 0),
+            own.variance[::rows].repeat_interleave(rows, 0),
+            own.size,
+        )
+        ones = torch.ones(len(features), dtype=own.mean.dtype, device=own.mean.device)
+        return _normalised(norm, features, _union(own, [first], [ones]))
+
+    return forward
+
+
+def _norm_moments(norm: torch.nn.GroupNorm, features: Tensor) -> NormMoments:
+    precise = torch.promote_types(features.dtype, torch.float32)
+    grouped = features.to(precise).reshape(len(features), norm.num_groups, -1)
+    variance, mean = torch.var_mean(grouped, dim=-1, correction=0)
+    return NormMoments(mean, variance, grouped.shape[-1])
+
+
+def _union(
+    own: NormMoments, others: Sequence[NormMoments], weights: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance, (rows, groups) each, of all values together (law of total variance).
+
+    weights: (rows,) for each of `others`, how often each of its values counts.
+    """
+    parts = [own, *others]
+    counts = [torch.full_like(own.mean[:, :1], own.size)]
+    counts += [weight[:, None] * part.size for weight, part in zip(weights, others, strict=True)]
+    total = torch.stack(counts).sum(0)
+    mean = torch.stack([n * p.mean for n, p in zip(counts, parts, strict=True)]).sum(0) / total
+    squares = [
+        n * (p.variance + (p.mean - mean).square()) for n, p in zip(counts, parts, strict=True)
+    ]
+    return mean, torch.stack(squares).sum(0) / total
+
+
+def _normalised(
+    norm: torch.nn.GroupNorm, features: Tensor, statistics: tuple[Tensor, Tensor]
+) -> Tensor:
+    mean, variance = statistics
+    grouped = features.to(mean.dtype).reshape(*mean.shape, -1)
+    normalised = (grouped - mean[..., None]) * (variance[..., None] + norm.eps).rsqrt()
+    output = normalised.reshape(features.shape).to(features.dtype)
+    if norm.affine:
+        trailing = (1, -1) + (1,) * (features.ndim - 2)
+        output = output * norm.weight.view(trailing) + norm.bias.view(trailing)
+    return output

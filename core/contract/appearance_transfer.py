@@ -14,7 +14,8 @@ from core.contract.appearance_presets import PRESETS, FreeU, MaskRule, Preset, P
 from core.contract.errors import FieldError, InvalidRequest
 from core.contract.images import ImageInput
 from core.contract.models import ModelSpec
-from core.contract.requests import MAX_PROMPT_CHARACTERS, MAX_STEPS, JobRequest, SeeImage, Strict
+from core.contract.requests import MAX_PROMPT_CHARACTERS, MAX_STEPS, JobRequest, Strict
+from core.contract.stored import Stored
 
 ROWS_AT_ONCE = 4
 """The output with the swap and without, the appearance and the structure."""
@@ -74,6 +75,12 @@ class Ranges(Strict):
     )
 
 
+_DOT = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAA"
+    "AACklEQVR42mM4AQAAygDJNEIn8wAAAABJRU5ErkJggg=="
+)
+"""A picture short enough for an example: one grey pixel."""
+
 Domain = Annotated[str, Field(min_length=1, max_length=100, pattern=r"\w")]
 
 
@@ -84,8 +91,8 @@ class AppearanceTransferRequest(JobRequest):
         json_schema_extra={
             "examples": [
                 {
-                    "structure": {"upload": "img_0123456789abcdef0123456789abcdef"},
-                    "appearance": {"upload": "img_fedcba9876543210fedcba9876543210"},
+                    "structure": {"data": _DOT},
+                    "appearance": {"data": _DOT},
                     "domain": "animal",
                     "seed": 7,
                 }
@@ -234,9 +241,10 @@ class AppearanceTransferRequest(JobRequest):
             }
         )
 
-    def with_images(self, see: SeeImage) -> Self:
+    def with_stored(self, stored: Stored) -> Self:
         names = ("structure", "appearance")
-        return self.model_copy(update={n: see(f"/{n}", getattr(self, n)) for n in names})
+        found = {name: stored.image(f"/{name}", getattr(self, name)) for name in names}
+        return self.model_copy(update=found)
 
     def _size(self, model: ModelSpec) -> tuple[int, int]:
         sides = {"width": self.width or model.width, "height": self.height or model.height}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import BinaryIO, Protocol
 
 ARTIFACT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
@@ -11,9 +12,9 @@ ARTIFACT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 class ArtifactStore(Protocol):
     """Files of jobs, written under one attempt each.
 
-    Writing makes nothing visible. The job record's move to `succeeded` names the attempt
-    whose files count; that one compare-and-set is the commit, so a late attempt can write
-    but never be seen.
+    Writing makes nothing visible. A file counts once the job record names it and the attempt
+    that made it, which one compare-and-set does; so a late attempt can write but never be
+    seen.
     """
 
     def put(self, job_id: str, attempt: int, name: str, data: bytes) -> None:
@@ -24,12 +25,12 @@ class ArtifactStore(Protocol):
         """Read a file. Raises FileNotFoundError."""
         ...
 
-    def delete(self, job_id: str, keep_attempt: int | None = None) -> None:
-        """Remove a job's files, all but those of `keep_attempt`. Missing files are fine."""
+    def delete(self, job_id: str) -> None:
+        """Remove all files of a job. Missing files are fine."""
         ...
 
-    def discard(self, job_id: str, attempt: int) -> None:
-        """Remove the files of one attempt. Missing files are fine."""
+    def discard(self, job_id: str, attempt: int, keep: Collection[str] = ()) -> None:
+        """Remove the files of one attempt but those named. Missing files are fine."""
         ...
 
     def untouched(self, seconds: float) -> list[str]:

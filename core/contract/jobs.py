@@ -42,8 +42,10 @@ class Artifact(Frozen):
 
     name: str
     kind: str = Field(
-        description="image, reference, output, reconstruction, mask, comparison or grid."
+        description="image, reference, control, grid, output, reconstruction, mask, comparison or "
+        "metadata."
     )
+    attempt: int = Field(default=1, description="The run that made it.")
     media_type: str
     width: int | None = Field(default=None, description="Pixels.")
     height: int | None = Field(default=None, description="Pixels.")

@@ -11,8 +11,39 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from core.contract.errors import FieldError, InvalidRequest
 
 Family = Literal["sd1", "sd2", "sdxl"]
+ControlKind = Literal["canny", "depth"]
 
 BUILT_IN_MODELS = Path(__file__).resolve().parents[2] / "models" / "models.toml"
+
+
+class ControlSource(BaseModel):
+    """A ControlNet of a model: a folder in diffusers layout, or a hub repository id."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+    revision: str | None = None
+    variant: str | None = None
+
+
+class AdapterSource(BaseModel):
+    """A LoRA or a textual inversion of a model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["lora", "textual-inversion"]
+    source: str = Field(description="A file or folder, or a hub repository id.")
+    revision: str | None = None
+    weight_name: str | None = Field(default=None, description="The file in a repository.")
+    token: str | None = Field(
+        default=None, description="What a prompt says for a textual inversion."
+    )
+
+    @model_validator(mode="after")
+    def _has_a_token(self) -> Self:
+        if (self.kind == "textual-inversion") != (self.token is not None):
+            raise ValueError("a textual inversion needs a token, and a LoRA has none")
+        return self
 
 
 class ModelSpec(BaseModel):
@@ -38,6 +69,23 @@ class ModelSpec(BaseModel):
     max_batch: int = Field(
         default=8, ge=2, description="Pictures denoised at once, the reference included."
     )
+
+    controls: dict[ControlKind, ControlSource] = {}
+    depth_estimator: str | None = Field(
+        default=None,
+        description="A transformers depth model: a folder or a hub repository id.",
+    )
+    adapters: dict[str, AdapterSource] = {}
+
+    def adapter_fault(self, name: str, weight: float) -> tuple[str, str] | None:
+        """The field at fault and what is wrong with the use of an adapter, or None."""
+        adapter = self.adapters.get(name)
+        if adapter is None:
+            known = ", ".join(sorted(self.adapters)) or "none"
+            return "name", f"{self.name} has no such adapter. It has: {known}."
+        if adapter.kind == "textual-inversion" and weight != 1:
+            return "weight", "A textual inversion takes no weight but 1."
+        return None
 
     def size_fault(self, pixels: int) -> str | None:
         """What is wrong with a side of `pixels`, or None."""
@@ -77,14 +125,16 @@ class ModelCatalog(BaseModel):
 def load_catalog(path: Path) -> ModelCatalog:
     """Read `models.toml`: `default = "name"` and one `[models.name]` table each.
 
-    A `source` that is a folder beside the file is made absolute; any other is a hub id.
+    A `source` that lies beside the file is made absolute; any other is a hub id.
     Raises OSError, tomllib.TOMLDecodeError or pydantic.ValidationError for a bad file.
     """
     document = tomllib.loads(path.read_text())
     tables = document.pop("models", {})
     for name, table in tables.items():
-        folder = path.parent / str(table.get("source", ""))
-        if folder.is_dir():
-            table["source"] = str(folder.resolve())
         table["name"] = name
+        parts = [*table.get("controls", {}).values(), *table.get("adapters", {}).values()]
+        for part in (table, *parts):
+            beside = path.parent / str(part.get("source", ""))
+            if beside.exists():
+                part["source"] = str(beside.resolve())
     return ModelCatalog.model_validate(document | {"models": tables})

@@ -26,8 +26,11 @@ class Surroundings:
     cached: Callable[[str, Callable[[], bytes], Mapping[str, Any]], bytes]
     """`cached(key, make, note)`: what was made under `key` before, or what `make` gives now.
 
-    The key is of this model and owner already. The note says in words what it is.
+    The key is of this model and owner already. The note says what a list of references shows;
+    an empty one keeps it off that list.
     """
+    finished: Callable[[str], Image.Image | None] = lambda stem: None
+    """The picture of this stem that an earlier attempt at the job finished, if it did."""
     warn: Callable[[JobWarning], None] = lambda warning: None
     """Tells the caller of something that did not go as asked, though the job goes on."""
     measure: Callable[[str, Any], None] = lambda name, value: None
@@ -53,3 +56,17 @@ class Picture:
     """What it is, such as image, reference, output, mask or grid."""
     image: Image.Image
     metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class File:
+    """One finished file of a job that is no picture."""
+
+    name: str
+    kind: str
+    media_type: str
+    data: bytes
+
+
+Made = Picture | File
+"""What a technique yields."""

@@ -127,14 +127,6 @@ def repeated(conditioning: Conditioning, rows: int) -> Conditioning:
     )
 
 
-def row_of(conditioning: Conditioning, row: int) -> Conditioning:
-    """The text of one row alone."""
-    pooled = conditioning.pooled
-    return Conditioning(
-        conditioning.text[row : row + 1], None if pooled is None else pooled[row : row + 1]
-    )
-
-
 @torch.inference_mode()
 def ddim_ascent(model: DiffusionModel, picture: Tensor, steps: int, guidance: Guidance) -> Tensor:
     """What the same authors' inversion becomes with eta 0: deterministic, without noise maps.

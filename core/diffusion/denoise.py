@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from core.diffusion.control import Control
 from core.diffusion.model import DiffusionModel
 from core.diffusion.prompts import Conditioning
 
@@ -17,6 +18,9 @@ AfterStep = Callable[[int, Tensor], Tensor]
 
 It may raise to end the loop.
 """
+
+Predictor = Callable[[int, Tensor, Tensor], Tensor]
+"""Called with a step's index, its timestep and the latents; gives the guided prediction."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,20 @@ class Guidance:
     def active(self) -> bool:
         return self.scale > 1
 
+    @property
+    def halves(self) -> int:
+        """Rows of the UNet batch for each picture."""
+        return 2 if self.active else 1
+
     def batch(self) -> Conditioning:
         """The rows of the UNet batch: [uncond…, cond…], or cond alone when off."""
         return self.negative.followed_by(self.positive) if self.active else self.positive
+
+    def rows(self, chosen: slice | Sequence[int]) -> Guidance:
+        """That of some of the pictures."""
+        return Guidance(
+            self.positive.rows(chosen), self.negative.rows(chosen), self.scale, self.told_size
+        )
 
 
 def starting_noise(model: DiffusionModel, seed: int, width: int, height: int) -> Tensor:
@@ -56,20 +71,19 @@ def starting_noise(model: DiffusionModel, seed: int, width: int, height: int) ->
 def denoise(
     model: DiffusionModel,
     noise: Tensor,
-    guidance: Guidance,
+    predictor: Predictor,
     steps: int,
     after_step: AfterStep = lambda step, latents: latents,
 ) -> Tensor:
     """Run the model's scheduler from `noise` to clean latents.
 
     noise: (pictures, channels, height, width); the same shape comes back, in the model's
-    dtype. Whatever attention is installed on the UNet is used. The loop is DDIM with eta 0
-    (Song et al., ICLR 2021), guided as eps_uncond + scale (eps_cond - eps_uncond).
+    dtype. The loop is DDIM with eta 0 (Song et al., ICLR 2021).
     """
     scheduler = scheduler_for(model, steps)
     latents: Tensor = noise.to(model.device, model.dtype) * scheduler.init_noise_sigma
     for step, timestep in enumerate(scheduler.timesteps):
-        predicted = predict(model, latents, timestep, guidance)
+        predicted = predictor(step, timestep, latents)
         latents = scheduler.step(predicted, timestep, latents).prev_sample
         latents = after_step(step, latents)
     return latents
@@ -82,14 +96,33 @@ def scheduler_for(model: DiffusionModel, steps: int) -> Any:
     return scheduler
 
 
-def predict(model: DiffusionModel, latents: Tensor, timestep: Tensor, guidance: Guidance) -> Tensor:
-    """What the UNet predicts for `latents` (pictures, channels, h, w), guided; the same shape."""
+def guided(model: DiffusionModel, guidance: Guidance) -> Predictor:
+    """The prediction under `guidance`, the same at every step."""
+    return lambda step, timestep, latents: predict(model, latents, timestep, guidance)
+
+
+def predict(
+    model: DiffusionModel,
+    latents: Tensor,
+    timestep: Tensor,
+    guidance: Guidance,
+    control: Control | None = None,
+) -> Tensor:
+    """What the UNet predicts for `latents` (pictures, channels, h, w), guided; the same shape.
+
+    eps_uncond + scale (eps_cond - eps_uncond); Ho and Salimans, arXiv 2207.12598. Whatever
+    attention is installed on the UNet is used.
+    """
     conditioning = guidance.batch()
+    batch = torch.cat([latents, latents]) if guidance.active else latents
+    added = _size_conditioning(model, conditioning, guidance, latents)
+    residuals = control.residuals(batch, timestep, conditioning.text, added) if control else {}
     predicted: Tensor = model.unet(
-        torch.cat([latents, latents]) if guidance.active else latents,
+        batch,
         timestep,
         encoder_hidden_states=conditioning.text,
-        added_cond_kwargs=_size_conditioning(model, conditioning, guidance, latents),
+        added_cond_kwargs=added,
+        **residuals,
     ).sample
     if not guidance.active:
         return predicted

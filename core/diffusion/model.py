@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from core.contract.errors import ModelUnavailable
-from core.contract.models import ModelSpec
+from core.contract.models import ControlKind, ControlSource, ModelSpec
 
 _SAMPLES = 256
 """Values of each weight that go into a fingerprint, about."""
@@ -27,6 +29,8 @@ class DiffusionModel:
     dtype: torch.dtype
     fingerprint: str
     """Tells one set of weights from another; in every recipe."""
+    beside: dict[str, Any] = field(default_factory=dict)
+    """Networks that go with it, loaded when first asked for."""
 
     @property
     def unet(self) -> Any:
@@ -35,6 +39,21 @@ class DiffusionModel:
     @property
     def vae(self) -> Any:
         return self.pipeline.vae
+
+    def controlnet(self, kind: ControlKind) -> Any:
+        """Its ControlNet of a kind that its spec has. Raises ModelUnavailable."""
+        if kind not in self.beside:
+            self.beside[kind] = _load_controlnet(self.spec.controls[kind], self.device, self.dtype)
+        return self.beside[kind]
+
+    def depth_estimator(self) -> Any:
+        """The depth model that its spec has, as a transformers pipeline.
+
+        Raises ModelUnavailable.
+        """
+        if "depth-estimator" not in self.beside:
+            self.beside["depth-estimator"] = _load_depth_estimator(self.spec, self.device)
+        return self.beside["depth-estimator"]
 
     @property
     def latent_factor(self) -> int:
@@ -80,9 +99,7 @@ def load_model(spec: ModelSpec, device: torch.device) -> DiffusionModel:
         pipeline_class = StableDiffusionPipeline
         options |= {"safety_checker": None, "requires_safety_checker": False}
     try:
-        with warnings.catch_warnings():
-            # diffusers renames `torch_dtype`; the old name works in every version we support.
-            warnings.filterwarnings("ignore", "`torch_dtype` is deprecated")
+        with _without_advice():
             pipeline = pipeline_class.from_pretrained(spec.source, **options)
     except (OSError, ValueError) as error:
         raise ModelUnavailable(f"The weights of {spec.name} can't be loaded.") from error
@@ -95,6 +112,40 @@ def load_model(spec: ModelSpec, device: torch.device) -> DiffusionModel:
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)
     return DiffusionModel(spec, pipeline, device, dtype, _fingerprint(pipeline))
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """diffusers renames `torch_dtype`; the old name works in every version we support."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch_dtype` is deprecated")
+        yield
+
+
+def _load_controlnet(source: ControlSource, device: torch.device, dtype: torch.dtype) -> Any:
+    from diffusers import ControlNetModel
+
+    options = {
+        "torch_dtype": dtype,
+        "use_safetensors": True,
+        "revision": source.revision,
+        "variant": source.variant,
+    }
+    try:
+        with _without_advice():
+            network = ControlNetModel.from_pretrained(source.source, **options)
+    except (OSError, ValueError) as error:
+        raise ModelUnavailable("The weights of the ControlNet can't be loaded.") from error
+    return network.to(device).eval()
+
+
+def _load_depth_estimator(spec: ModelSpec, device: torch.device) -> Any:
+    from transformers import pipeline
+
+    try:
+        return pipeline("depth-estimation", model=spec.depth_estimator, device=device)
+    except (OSError, ValueError) as error:
+        raise ModelUnavailable("The depth model can't be loaded.") from error
 
 
 def _dtype(spec: ModelSpec, device: torch.device) -> torch.dtype:

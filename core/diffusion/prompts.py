@@ -24,6 +24,10 @@ class Conditioning:
     def __len__(self) -> int:
         return len(self.text)
 
+    def rows(self, chosen: slice | Sequence[int]) -> Conditioning:
+        """Some of the rows."""
+        return Conditioning(self.text[chosen], None if self.pooled is None else self.pooled[chosen])
+
     def followed_by(self, other: Conditioning) -> Conditioning:
         """These rows and then `other`'s."""
         pooled = None

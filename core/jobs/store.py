@@ -32,8 +32,9 @@ PREFIX = "attention-please:"
 QUEUED = PREFIX + "queued"
 RUNNING = PREFIX + "running"
 
-# KEYS: job, queued, running.  ARGV: id, to, allowed from (",a,b,"), fence or "", lease seconds,
-# "1" to move only a job whose lease is over, unix time at which to forget it or "", then pairs.
+# KEYS: job, queued, running, published.  ARGV: id, to, allowed from (",a,b,"), fence or "",
+# lease seconds, "1" to move only a job whose lease is over, unix time at which to forget it or
+# "", then pairs.
 # Returns {the status found, the attempt it now has}; nothing changed unless that status is
 # among the allowed ones and the fence fits.
 _MOVE = """
@@ -61,7 +62,10 @@ end
 redis.call('HSET', KEYS[1], 'status', '"' .. ARGV[2] .. '"')
 redis.call('HINCRBY', KEYS[1], 'revision', 1)
 if #ARGV > 7 then redis.call('HSET', KEYS[1], unpack(ARGV, 8)) end
-if ARGV[7] ~= '' then redis.call('EXPIREAT', KEYS[1], ARGV[7]) end
+if ARGV[7] ~= '' then
+  redis.call('EXPIREAT', KEYS[1], ARGV[7])
+  redis.call('EXPIREAT', KEYS[4], ARGV[7])
+end
 return {status, attempt}
 """
 
@@ -79,6 +83,16 @@ if #ARGV > 3 then
   redis.call('HINCRBY', KEYS[1], 'revision', 1)
 end
 if redis.call('HGET', KEYS[1], 'cancel_requested') == 'true' then return 2 end
+return 1
+"""
+
+# KEYS: job, published.  ARGV: fence, artifact.
+# Adds a file to those of a running attempt. Returns 0 if it has been superseded.
+_PUBLISH = """
+if redis.call('HGET', KEYS[1], 'status') ~= '"running"' then return 0 end
+if redis.call('HGET', KEYS[1], 'attempt') ~= ARGV[1] then return 0 end
+redis.call('RPUSH', KEYS[2], ARGV[2])
+redis.call('HINCRBY', KEYS[1], 'revision', 1)
 return 1
 """
 
@@ -101,6 +115,10 @@ class Claim:
 
 def _key(job_id: str) -> str:
     return f"{PREFIX}job:{job_id}"
+
+
+def _published_key(job_id: str) -> str:
+    return f"{_key(job_id)}:published"
 
 
 def _encode(value: Any) -> str:
@@ -126,21 +144,31 @@ class JobStore:
         self.redis = redis
         self._move_script = redis.register_script(_MOVE)
         self._beat_script = redis.register_script(_BEAT)
+        self._publish_script = redis.register_script(_PUBLISH)
         self._ask_cancel_script = redis.register_script(_ASK_CANCEL)
 
     def create(self, job: Job) -> None:
         """Record a new queued job; from here on it will not be lost."""
         with self.redis.pipeline(transaction=True) as pipe:
-            pipe.hset(_key(job.id), mapping={k: _encode(v) for k, v in dict(job).items()})
+            fields = {k: v for k, v in dict(job).items() if k != "artifacts"}
+            pipe.hset(_key(job.id), mapping={k: _encode(v) for k, v in fields.items()})
+            for artifact in job.artifacts:
+                pipe.rpush(_published_key(job.id), _encode(artifact))
             pipe.zadd(QUEUED, {job.id: self._now()})
             pipe.execute()
 
     def get(self, job_id: str) -> Job:
         """The record of a job. Raises NotFound."""
-        fields = cast(dict[bytes, bytes], self.redis.hgetall(_key(job_id)))
+        with self.redis.pipeline(transaction=True) as pipe:
+            pipe.hgetall(_key(job_id))
+            pipe.lrange(_published_key(job_id), 0, -1)
+            fields, published = pipe.execute()
         if b"id" not in fields:
             raise NotFound(f"There is no job {job_id}.")
-        return Job.model_validate({k.decode(): json.loads(v) for k, v in fields.items()})
+        # A file made again by a later attempt takes the place of the earlier one.
+        artifacts = {entry["name"]: entry for entry in map(json.loads, published)}
+        record = {key.decode(): json.loads(value) for key, value in fields.items()}
+        return Job.model_validate(record | {"artifacts": list(artifacts.values())})
 
     def claim(self, job_id: str, lease_seconds: float) -> Claim | None:
         """Begin an attempt at a queued job. None if it isn't queued (any more)."""
@@ -163,19 +191,24 @@ class JobStore:
             raise AttemptSuperseded(f"Attempt {claim.attempt} no longer has job {job_id}.")
         return bool(answer == 2)
 
+    def publish(self, claim: Claim, artifact: Artifact) -> None:
+        """Show a finished file, which counts from now on whatever becomes of the attempt.
+
+        Raises AttemptSuperseded if another attempt has the job.
+        """
+        job_id = claim.job.id
+        keys = [_key(job_id), _published_key(job_id)]
+        if not self._publish_script(keys=keys, args=[claim.attempt, _encode(artifact)]):
+            raise AttemptSuperseded(f"Attempt {claim.attempt} no longer has job {job_id}.")
+
     def succeed(
-        self,
-        claim: Claim,
-        artifacts: Sequence[Artifact],
-        measures: Mapping[str, Any],
-        warnings: Sequence[JobWarning] = (),
+        self, claim: Claim, measures: Mapping[str, Any], warnings: Sequence[JobWarning] = ()
     ) -> None:
-        """Commit: the job is done and `artifacts` are its files.
+        """Commit: the job is done, and the files that were published are all it has.
 
         Raises AttemptSuperseded if another attempt has the job.
         """
         fields = {
-            "artifacts": list(artifacts),
             "measures": dict(measures),
             "warnings": list(warnings),
             "progress": None,
@@ -262,7 +295,7 @@ class JobStore:
         allowed = LEGAL_MOVES[to] if only_from is None else LEGAL_MOVES[to] & {only_from}
         expires_at = fields.get("expires_at")
         found, attempt = self._move_script(
-            keys=[_key(job_id), QUEUED, RUNNING],
+            keys=[_key(job_id), QUEUED, RUNNING, _published_key(job_id)],
             args=[
                 job_id,
                 to,

@@ -12,9 +12,6 @@ from typing import Any
 
 from core.storage.disk import write_whole
 
-MAX_REFERENCE_BYTES = 2_000_000_000
-"""Inverted references kept on disk; one of SDXL in 50 steps takes 7 MB."""
-
 
 @dataclass(frozen=True)
 class DiskCache:
@@ -39,6 +36,16 @@ class DiskCache:
         write_whole(path, data)
         self._shrink()
         return data
+
+    def note(self, key: str) -> dict[str, Any] | None:
+        """The note of an entry that is there."""
+        path = self.root / key
+        try:
+            path.stat()
+            note: dict[str, Any] = json.loads(path.with_suffix(".json").read_bytes())
+        except FileNotFoundError:
+            return None
+        return note
 
     def notes(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Keys and notes, the most recently used first."""

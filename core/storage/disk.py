@@ -8,6 +8,8 @@ import secrets
 import shutil
 import tempfile
 import time
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,19 +32,18 @@ class DiskStore:
         """Read a file. Raises FileNotFoundError."""
         return self._path(job_id, attempt, name).open("rb")
 
-    def delete(self, job_id: str, keep_attempt: int | None = None) -> None:
-        """Remove a job's files, all but those of `keep_attempt`."""
-        folder = self._folder(job_id)
-        if keep_attempt is None:
-            shutil.rmtree(folder, ignore_errors=True)
-            return
-        for attempt in folder.iterdir() if folder.is_dir() else ():
-            if attempt.name != str(keep_attempt):
-                shutil.rmtree(attempt, ignore_errors=True)
+    def delete(self, job_id: str) -> None:
+        """Remove all files of a job."""
+        shutil.rmtree(self._folder(job_id), ignore_errors=True)
 
-    def discard(self, job_id: str, attempt: int) -> None:
-        """Remove the files of one attempt."""
-        shutil.rmtree(self._folder(job_id) / str(attempt), ignore_errors=True)
+    def discard(self, job_id: str, attempt: int, keep: Collection[str] = ()) -> None:
+        """Remove the files of one attempt but those named."""
+        folder = self._folder(job_id) / str(attempt)
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.name not in keep:
+                path.unlink(missing_ok=True)
+        with suppress(OSError):  # it is not empty
+            folder.rmdir()
 
     def untouched(self, seconds: float) -> list[str]:
         """Ids of jobs with files, none of them written in the last `seconds`."""

@@ -113,6 +113,7 @@ def test_every_reference_leads_somewhere() -> None:
 def test_every_operation_reads_well() -> None:
     found = {operation["operationId"] for _, _, operation in operations()}
     assert found == {
+        "submitAppearanceTransfer",
         "submitStyleAligned",
         "getJob",
         "cancelJob",
@@ -204,7 +205,8 @@ def test_every_state_of_a_job_answers_as_documented(
         metadata={"prompt": "a cat", "seed": 7},
     )
     warning = JobWarning(code="a-warning", detail="Mind this.")
-    store.succeed(claim, [picture], {"run_seconds": 1.5, "stages": {"denoising": 1}}, [warning])
+    store.publish(claim, picture)
+    store.succeed(claim, {"run_seconds": 1.5, "stages": {"denoising": 1}}, [warning])
     check(httpx.get(client.get(path).json()["artifacts"][0]["url"]), "getArtifact")
     check(client.post(f"{path}/cancel"), "cancelJob")
     store.fail(failing, JobError(code="out-of-memory", detail="Too large.", retryable=False))

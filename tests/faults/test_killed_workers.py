@@ -117,6 +117,39 @@ def test_a_job_that_kills_every_worker_fails_as_worker_lost(
     assert ended["artifacts"] == []
 
 
+def test_a_data_set_killed_twice_ends_complete_and_makes_no_picture_twice(
+    stack: LocalStack, client: httpx.Client
+) -> None:
+    until("a worker", lambda: client.get("/readyz").status_code == 200)
+    body = {"prompts": [f"a cat {n}" for n in range(200)], "dataset": True, "seed": 1}
+    body |= {"sampling": {"steps": 2}}
+    job = client.post("/v1/style-aligned", json=body).raise_for_status().json()
+    shown = []
+    for count in (60, 130):
+        enough = partial(published, client, job, count)
+        shown.append(until(f"{count} pictures", enough))
+        kill_worker(stack)
+    ended = until("the end", lambda: (j := looked_at(client, job))["ended_at"] and j)
+    assert (ended["status"], ended["attempt"]) == ("succeeded", 3)
+    names = [artifact["name"] for artifact in ended["artifacts"]]
+    assert names == ["reference.png", *(f"image-{n:03d}.png" for n in range(200)), "metadata.jsonl"]
+    with Redis.from_url(stack.settings.redis_url) as redis:
+        assert redis.llen(f"attention-please:job:{job['id']}:published") == len(names)
+    assert {a["attempt"] for a in ended["artifacts"]} == {1, 2, 3}
+    for earlier in shown:
+        assert fingerprints(earlier).items() <= fingerprints(ended).items()
+    files = list(artifact_folder(stack, job).glob("*/*"))
+    assert len(files) == len(names)
+    undisturbed = client.post("/v1/style-aligned", json=body | {"seed": 1}).json()
+    again = until("the end", lambda: (j := looked_at(client, undisturbed))["ended_at"] and j)
+    assert fingerprints(again) == fingerprints(ended)
+
+
+def published(client: httpx.Client, job: dict[str, Any], count: int) -> dict[str, Any] | None:
+    found = looked_at(client, job)
+    return found if len(found["artifacts"]) >= count else None
+
+
 def test_a_running_job_is_canceled_within_a_step(stack: LocalStack, client: httpx.Client) -> None:
     until("a worker", lambda: client.get("/readyz").status_code == 200)
     job = submitted(client)

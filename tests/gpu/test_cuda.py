@@ -16,8 +16,8 @@ from core.attention.merged import (
     merged_attention,
 )
 from core.contract.models import Family
-from core.contract.pictures import alone
-from core.contract.requests import StyleAlignedRequest
+from core.contract.pictures import Picture, alone
+from core.contract.style_aligned import StyleAlignedRequest
 from core.diffusion.model import load_model
 from tests.tiny_models import save_tiny, spec_of
 
@@ -59,7 +59,8 @@ def test_every_family_draws_in_half_precision_what_the_cpu_draws(
     drawn = {}
     for device in ("cpu", "cuda"):
         model = load_model(spec, torch.device(device))
-        pictures = style_aligned(model, request.resolve(spec), alone())
-        drawn[device] = np.stack([np.asarray(p.image) for p in pictures if p.kind == "image"])
+        made = style_aligned(model, request.resolve(spec), alone())
+        pictures = [p.image for p in made if isinstance(p, Picture) and p.kind == "image"]
+        drawn[device] = np.stack([np.asarray(picture) for picture in pictures])
     difference = np.abs(drawn["cpu"].astype(int) - drawn["cuda"].astype(int))
     assert difference.mean() < 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -42,6 +43,30 @@ def test_a_pictures_recipe_run_again_gives_the_same_bytes(tmp_path: Path) -> Non
     assert CliRunner().invoke(app, [*arguments, str(tmp_path / "other")]).exit_code == 0
     for path in (tmp_path / "one").glob("*.png"):
         assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes()
+
+
+def test_a_recipe_with_a_given_reference_needs_that_picture_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    style, stray = tmp_path / "style.png", tmp_path / "stray.png"
+    Image.effect_noise((80, 64), 90).save(style)
+    data = base64.b64encode(style.read_bytes()).decode()
+    reference = {"image": {"data": f"data:image/png;base64,{data}"}, "prompt": "noise"}
+    body = request_file(tmp_path, {"prompts": ["a cat"], "reference": reference})
+    run = ["run", "style-aligned"]
+    one, other = tmp_path / "one", tmp_path / "other"
+    assert CliRunner().invoke(app, [*run, body, "--out", str(one)]).exit_code == 0
+    recipe = str(one / "image-000.png")
+    monkeypatch.setenv("ATTENTION_PLEASE_DATA_DIR", str(tmp_path / "elsewhere"))
+    without = CliRunner().invoke(app, [*run, recipe, "--out", str(other)])
+    assert without.exit_code == 1
+    assert "/reference/image" in without.output
+    given = CliRunner().invoke(app, [*run, recipe, "--image", str(style), "--out", str(other)])
+    assert given.exit_code == 0, given.output
+    for path in one.glob("*.png"):
+        assert path.read_bytes() == (other / path.name).read_bytes()
+    Image.new("RGB", (8, 8)).save(stray)
+    assert CliRunner().invoke(app, [*run, str(stray), "--out", str(other)]).exit_code == 1
 
 
 @pytest.mark.parametrize(

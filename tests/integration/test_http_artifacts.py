@@ -38,7 +38,8 @@ def job(store: JobStore, files: DiskStore, new_job: Callable[..., Job]) -> Job:
         size_bytes=len(PIXELS),
         sha256=DIGEST,
     )
-    store.succeed(claim, [artifact], {"run_seconds": 1.5})
+    store.publish(claim, artifact)
+    store.succeed(claim, {"run_seconds": 1.5})
     return store.get(job.id)
 
 

@@ -53,6 +53,10 @@ def test_a_job_names_an_upload(
         "prompt": "a house",
         "strength": 2.0,
         "skip": 2,
+        "width": 64,
+        "height": 64,
+        "weight": 1.0,
+        "mask": None,
     }
     assert store.get(answer.json()["id"]).request["reference"] == reference
 

@@ -148,7 +148,7 @@ def test_waiting_answers_the_job_as_soon_as_it_ends(client: httpx.Client, store:
     def work() -> None:
         while not (waiting := store.waiting_longer_than(-1)):
             time.sleep(0.01)
-        store.succeed(claimed(store, waiting[0]), [], {})
+        store.succeed(claimed(store, waiting[0]), {})
 
     worker = threading.Thread(target=work)
     worker.start()

@@ -46,11 +46,27 @@ def test_a_second_job_with_the_same_reference_skips_the_inversion(
         }
         first = finished(client, body)
         second = finished(client, body)
-        other = finished(client, body | {"style": "neon"})
+        stripes = {"image": {"upload": upload.json()["id"]}, "prompt": "stripes"}
+        other = finished(client, body | {"reference": stripes})
         references = client.get("/v1/references").json()["references"]
+        client.delete(f"/v1/images/{upload.json()['id']}").raise_for_status()
+        handle = {"id": references[1]["id"]}
+        named = finished(client, body | {"reference": handle})
+        sampling = {"steps": references[1]["steps"] + 1}
+        clash = client.post(
+            "/v1/style-aligned", json=body | {"reference": handle, "sampling": sampling}
+        )
+        unknown = {"id": "ref_" + 32 * "0"}
+        missing = client.post("/v1/style-aligned", json=body | {"reference": unknown})
     assert "inverting" in first["measures"]["stages"]
     assert "inverting" not in second["measures"]["stages"]
     assert files(first) == files(second)
     assert "inverting" in other["measures"]["stages"]
-    assert [r["prompt"] for r in references] == ["noise, neon", "noise"]
+    assert [r["prompt"] for r in references] == ["stripes", "noise"]
     assert references[0]["image"] == upload.json()["id"]
+    assert "inverting" not in named["measures"]["stages"]
+    assert files(named) == files(first)
+    assert named["request"]["reference"]["prompt"] == "noise"
+    assert clash.json()["errors"][0]["pointer"] == "/reference/id"
+    assert "use as many" in clash.json()["errors"][0]["detail"]
+    assert missing.json()["errors"][0]["pointer"] == "/reference/id"

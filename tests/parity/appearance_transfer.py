@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -261,7 +260,7 @@ def _masks(case: Case, variant: str, size: str) -> Masks:
 
 
 def _load(case: Case) -> DiffusionModel:
-    return load(replace(case, name=f"{case.name}_sd"))
+    return load(case, "sd1")
 
 
 def _inputs_of(case: Case, variant: str) -> dict[str, Tensor]:

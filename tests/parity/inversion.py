@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import torch
 from PIL import Image
-from torch import Tensor
 
-from core.algorithms.style_aligned import follow
-from core.diffusion.denoise import AfterStep, Guidance, denoise, predict
+from core.algorithms.style_aligned.leaders import follow
+from core.diffusion.denoise import Guidance, predict
 from core.diffusion.images import encode_image
 from core.diffusion.inversion import ddim_inversion, inverse_scheduler
 from core.diffusion.prompts import Conditioning
 from tests.parity.case import Case, Outputs
-from tests.parity.style_aligned import controlled, load
+from tests.parity.style_aligned import load, named_outputs, shared_trajectory
 
 
 @torch.inference_mode()
@@ -47,37 +46,23 @@ def inversion_outputs(case: Case) -> Outputs:
 
 @torch.inference_mode()
 def transfer_outputs(case: Case) -> Outputs:
-    """Final latents, and where named the trajectory, with row 0 held to stored latents."""
+    """Final latents, and where named the trajectory, with the reference held to stored latents."""
     model = load(case)
     given = case.inputs
-    guidance_parts = (
+    parts = (
         Conditioning(given["in.prompt_embeds"], given["in.pooled_prompt_embeds"]),
         Conditioning(given["in.negative_prompt_embeds"], given["in.negative_pooled_prompt_embeds"]),
     )
     outputs: Outputs = {}
     for variant, params in case.variants():
-        trajectory: list[Tensor] = []
         start, hold = follow(given["in.zts"], params["offset"])
-
-        def keep(
-            step: int,
-            latents: Tensor,
-            hold: AfterStep = hold,
-            kept: list[Tensor] = trajectory,
-        ) -> Tensor:
-            kept.append(hold(step, latents))
-            return kept[-1]
-
-        noise = torch.cat([start, given["in.latents_before_reference"][1:]])
-        with controlled(model.unet, params["style_aligned_args"], rows=len(noise)):
-            latents = denoise(
-                model,
-                noise,
-                Guidance(*guidance_parts, params["guidance_scale"]),
-                case.document["num_inference_steps"],
-                keep,
-            )
-        made = {"latents": latents, "trajectory": torch.stack(trajectory)}
-        for name in case.named(variant):
-            outputs[f"{variant}/out.{name}"] = made[name]
+        trajectory = shared_trajectory(
+            model,
+            params["style_aligned_args"],
+            Guidance(*parts, params["guidance_scale"]),
+            torch.cat([start, given["in.latents_before_reference"][1:]]),
+            case.document["num_inference_steps"],
+            hold,
+        )
+        outputs |= named_outputs(case, variant, model, trajectory)
     return outputs

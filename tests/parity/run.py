@@ -16,7 +16,15 @@ from typing import Annotated
 import typer
 from safetensors.torch import save_file
 
-from tests.parity import appearance_transfer, inversion, segmentation, style_aligned
+from tests.parity import (
+    appearance_transfer,
+    control,
+    inversion,
+    ops,
+    panorama,
+    segmentation,
+    style_aligned,
+)
 from tests.parity.case import Case, Outputs, load_case
 
 CASES: dict[str, Callable[[Case], Outputs]] = {
@@ -24,11 +32,14 @@ CASES: dict[str, Callable[[Case], Outputs]] = {
     "attention_store": segmentation.store_outputs,
     "cross_image_attention_op": appearance_transfer.operation_outputs,
     "cross_image_attention_processor": appearance_transfer.processor_outputs,
+    "ddim_inversion": inversion.inversion_outputs,
     "ddpm_inversion": appearance_transfer.inversion_outputs,
     "free_u": appearance_transfer.free_u_outputs,
     "masked_adain": appearance_transfer.adain_outputs,
-    "ddim_inversion": inversion.inversion_outputs,
     "segmentation": segmentation.segment_outputs,
+    "style_aligned_controlnet": control.controlnet_outputs,
+    "style_aligned_ops": ops.operation_outputs,
+    "style_aligned_panorama": panorama.panorama_outputs,
     "style_aligned_transfer": inversion.transfer_outputs,
     "style_aligned_unet_sd": style_aligned.unet_outputs,
     "style_aligned_unet_sdxl": style_aligned.unet_outputs,

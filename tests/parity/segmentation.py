@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ from core.attention.segments import (
     noun_map,
     noun_scores,
 )
-from core.diffusion.denoise import Guidance, denoise
+from core.diffusion.denoise import Guidance, denoise, guided
 from core.diffusion.prompts import Conditioning
 from tests.parity.case import Case, Outputs
 from tests.parity.style_aligned import load
@@ -33,7 +32,7 @@ MOST_TOKENS = 32 * 32
 @torch.inference_mode()
 def store_outputs(case: Case) -> Outputs:
     """Maps of the conditional rows averaged over steps, a layer or a resolution at a time."""
-    model = load(replace(case, name=f"{case.name}_sd"))
+    model = load(case, "sd1")
     outputs: Outputs = {}
     for variant, params in case.variants():
         text, empty, latent = (
@@ -50,11 +49,12 @@ def store_outputs(case: Case) -> Outputs:
             rows=range(pictures, 2 * pictures), key=lambda layer: layer.name, heads_apart=True
         )
         sides = {layer.name: grid_of(model.unet, layer, size)[0] for layer in layers}
+        guidance = Guidance(Conditioning(text), Conditioning(empty), params["guidance_scale"])
         with attention_control(model.unet, recorder.plan(model.unet, layers)):
             latents = denoise(
                 model,
                 latent.expand(pictures, -1, -1, -1),
-                Guidance(Conditioning(text), Conditioning(empty), params["guidance_scale"]),
+                guided(model, guidance),
                 params["num_diffusion_steps"],
             )
         for name in case.named(variant):
@@ -81,7 +81,7 @@ def _map(
         if layer.place != "mid" and _kind(layer) == kind and sides[layer.name] == side
     ]
     mean = torch.stack([recorder.mean(layer.name)[prompt].mean(0) for layer in chosen]).mean(0)
-    return mean[::every] if every > 1 else mean.unflatten(0, (side, side))
+    return mean[::every] if every > 1 else mean.reshape(side, side, -1)
 
 
 def _kind(layer: AttentionLayer) -> Hashable:

@@ -7,21 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 
+from benchmarks.appearance_pairs import make_pairs
 from benchmarks.appearance_transfer import (
     NO_SWAP,
     NOWHERE,
     Figures,
     figures,
-    make_pairs,
+    masks_found,
     measure,
-    overlap,
     reconstruction,
 )
 from benchmarks.style_distance import MODELS, load
-from core.algorithms.appearance_transfer import appearance_transfer
 from training.masker import load_masker
 
 pytestmark = pytest.mark.timeout(600)
@@ -65,14 +63,7 @@ def test_the_swap_brings_styles_that_adain_does_not(found: dict[str, Figures]) -
 
 def test_subjects_are_found_while_the_pictures_are_drawn() -> None:
     model, _ = load()
-    overlaps = []
-    for pair in make_pairs(8):
-        request = pair.request({}).resolve(model.spec)
-        pictures = {p.stem: p.image for p in appearance_transfer(model, request, pair.around())}
-        for name, one in (("structure", pair.structure), ("appearance", pair.appearance)):
-            mask = np.asarray(pictures[f"{name}-mask"].convert("L")) > 127
-            overlaps.append(overlap(mask, one.masks.any(0)))
-    assert sum(overlaps) / len(overlaps) > 0.6
+    assert masks_found(model, make_pairs(8), "threshold")["mean"] > 0.6
 
 
 def test_pictures_come_back_within_the_autoencoders_own_error() -> None:

@@ -31,7 +31,7 @@ from core.contract.images import Upload
 from core.contract.jobs import JobWarning, Progress
 from core.contract.pictures import Picture, Surroundings
 from core.contract.requests import MAX_SEED, settled
-from core.diffusion.ddpm_inversion import NoiseSpace, ddpm_inversion, row_of
+from core.diffusion.ddpm_inversion import NoiseSpace, ddpm_inversion
 from core.diffusion.decoding import decode_checked, is_black
 from core.diffusion.denoise import Guidance
 from core.diffusion.fitting import Fitted, fitted, side_by_side
@@ -62,7 +62,7 @@ def appearance_transfer(
     text = encode_prompts(model, [given[row].text for row in order])
     with free_u(model.unet, settled(request.free_u)):
         spaces = {
-            row: _inverted(model, request, around, one, row_of(text, order.index(row)), told)
+            row: _inverted(model, request, around, one, text.rows([order.index(row)]), told)
             for row, one in given.items()
         }
         size = spaces[STRUCTURE].latents.shape[-2:]
@@ -140,8 +140,8 @@ def _inverted(
 
     size = given.picture.image.size
     parts = (size, request.fit, steps, skip, scale, request.free_u, given.seed, given.text)
-    note = {"image": given.upload, "prompt": given.text, "size": size, "steps": steps}
-    kept = load(around.cached(f"ddpm {given.upload} {parts}", invert, note))
+    # No note: it is no reference that another technique could be given.
+    kept = load(around.cached(f"ddpm {given.upload} {parts}", invert, {}))
     return NoiseSpace(kept["latents"], kept["noise"])
 
 

@@ -16,7 +16,7 @@ from core.attention.control import AttentionPlan, attention_control
 from core.attention.cross_image import CrossImageAttention, SwapSchedule, swap_plan
 from core.contract.errors import NumericsFailure
 from core.diffusion.adain import adain, masked_adain
-from core.diffusion.ddpm_inversion import ddpm_step, row_of
+from core.diffusion.ddpm_inversion import ddpm_step
 from core.diffusion.denoise import AfterStep, Guidance, predict, scheduler_for
 from core.diffusion.model import DiffusionModel
 from core.diffusion.prompts import Conditioning
@@ -104,7 +104,7 @@ def _noise_in(
     processor = CrossImageAttention(reader, source, settings.contrast)
     plan = settings.watch(step, swap_plan(model.unet, size, grids, processor))
     rows = torch.cat([latents, latents[:1]]) if apart else latents
-    shown = text.followed_by(row_of(text, OUT)) if apart else text
+    shown = text.followed_by(text.rows([OUT])) if apart else text
     with attention_control(model.unet, plan):
         guidance = Guidance(shown, shown, scale=1.0)
         predicted = predict(model, rows.to(model.dtype), timestep, guidance).float()

@@ -9,19 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
 from core.algorithms.style_aligned import style_aligned
 from core.contract.errors import InvalidRequest, JobCanceled, NumericsFailure
 from core.contract.jobs import Progress
 from core.contract.models import Family
 from core.contract.pictures import Picture, alone
-from core.contract.requests import ImageReference, StyleAlignedRequest
-from core.diffusion.denoise import Guidance, denoise, starting_noise
+from core.contract.style_aligned import ImageReference, StyleAlignedRequest
+from core.diffusion.denoise import Guidance, denoise, guided, starting_noise
 from core.diffusion.images import decode_image, encode_image
 from core.diffusion.model import DiffusionModel
 from core.diffusion.prompts import encode_prompts
 from tests.tiny_models import tiny_model
+from tests.unit.algorithms.drawing import PHOTO, PHOTO_ID, by_stem, draw, pictures
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +34,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[Family, DiffusionMo
 @pytest.fixture
 def sd1(models: dict[Family, DiffusionModel]) -> DiffusionModel:
     return models["sd1"]
-
-
-def draw(model: DiffusionModel, **body: Any) -> list[Picture]:
-    request = StyleAlignedRequest.model_validate({"seed": 5} | body).resolve(model.spec)
-    return list(style_aligned(model, request, alone()))
-
-
-def by_stem(pictures: list[Picture]) -> dict[str, Any]:
-    return {picture.stem: np.asarray(picture.image) for picture in pictures}
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
@@ -60,7 +52,7 @@ def test_the_same_request_gives_the_same_pictures(sd1: DiffusionModel) -> None:
 def test_the_reference_is_drawn_as_if_it_were_alone(sd1: DiffusionModel) -> None:
     alone = by_stem(draw(sd1, prompts=["a cat"]))
     among = by_stem(draw(sd1, prompts=["a cat", "a house", "a boat"]))
-    assert np.abs(alone["image-000"].astype(int) - among["image-000"].astype(int)).max() <= 1
+    assert np.abs(alone["image-000"] - among["image-000"]).max() <= 1
     assert np.array_equal(among["reference"], among["image-000"])
 
 
@@ -76,14 +68,14 @@ def test_chunks_give_what_one_batch_gives(sd1: DiffusionModel) -> None:
     chunked = by_stem(draw(sd1, prompts=prompts))  # 4 at once: three chunks
     pair = by_stem(draw(sd1, prompts=[prompts[0], {"text": prompts[5], "seed": 10}]))
     assert len(chunked) == len(prompts) + 2
-    assert np.abs(chunked["image-005"].astype(int) - pair["image-001"].astype(int)).max() <= 1
+    assert np.abs(chunked["image-005"] - pair["image-001"]).max() <= 1
 
 
 def test_sharing_changes_targets_and_not_the_reference(sd1: DiffusionModel) -> None:
     off = {"attention": False, "adain_queries": False, "adain_keys": False, "group_norm": False}
     shared = by_stem(draw(sd1, prompts=["a cat", "a house"]))
     apart = by_stem(draw(sd1, prompts=["a cat", "a house"], sharing=off))
-    difference = np.abs(shared["image-000"].astype(int) - apart["image-000"].astype(int))
+    difference = np.abs(shared["image-000"] - apart["image-000"])
     assert difference.max() <= 1
     assert not np.array_equal(shared["image-001"], apart["image-001"])
 
@@ -125,10 +117,10 @@ def test_a_job_leaves_the_pipeline_bit_identical(
     model = models[family]
     noise = torch.cat([starting_noise(model, seed, 64, 64) for seed in (1, 2)])
     guidance = Guidance(encode_prompts(model, ["a", "b"]), encode_prompts(model, ["", ""]), 5.0)
-    plain = denoise(model, noise, guidance, steps=2)
+    plain = denoise(model, noise, guided(model, guidance), steps=2)
     weights = {name: value.clone() for name, value in model.unet.state_dict().items()}
     draw(model, prompts=["a cat", "a house"], sharing={"group_norm": True})
-    assert torch.equal(denoise(model, noise, guidance, steps=2), plain)
+    assert torch.equal(denoise(model, noise, guided(model, guidance), steps=2), plain)
     assert all(torch.equal(value, weights[name]) for name, value in model.unet.state_dict().items())
 
 
@@ -161,15 +153,12 @@ def test_full_sharing_that_does_not_fit_one_batch_is_refused(sd1: DiffusionModel
         draw(sd1, prompts=["a"] * 5, sharing={"full": True})
 
 
-PHOTO = Image.effect_noise((96, 64), 80).convert("RGB")
-GIVEN = {"image": {"upload": "img_" + 32 * "0"}, "prompt": "a boat"}
+GIVEN = {"image": {"upload": PHOTO_ID}, "prompt": "a boat"}
 
 
 def draw_after(model: DiffusionModel, reference: dict[str, Any], **body: Any) -> list[Picture]:
     """A job whose reference is `PHOTO`."""
-    given = {"prompts": ["a cat", "a house"], "seed": 5, "reference": reference} | body
-    request = StyleAlignedRequest.model_validate(given).resolve(model.spec)
-    return list(style_aligned(model, request, replace(alone(), image=lambda _: PHOTO)))
+    return draw(model, **{"prompts": ["a cat", "a house"], "reference": reference} | body)
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
@@ -181,7 +170,7 @@ def test_a_given_reference_comes_back_as_the_autoencoder_sees_it(
     assert [p.stem for p in pictures] == ["reference", "image-000", "image-001", "grid"]
     assert pictures[0].metadata == {"prompt": "a boat"}
     seen = decode_image(model, encode_image(model, ImageOps.fit(PHOTO, (64, 64), 1)))
-    difference = np.asarray(pictures[0].image).astype(int) - np.asarray(seen).astype(int)
+    difference = np.asarray(pictures[0].image) - np.asarray(seen)
     assert np.abs(difference).max() <= 1
 
 
@@ -189,10 +178,10 @@ def test_a_given_reference_changes_the_targets_the_more_the_stronger(
     sd1: DiffusionModel,
 ) -> None:
     faint, strong, later = (
-        by_stem(draw_after(sd1, GIVEN | more))["image-000"].astype(int)
+        by_stem(draw_after(sd1, GIVEN | more))["image-000"]
         for more in ({"strength": 0.01}, {"strength": 20}, {"skip": 2})
     )
-    plain = by_stem(draw_after(sd1, GIVEN, sharing={"attention": False}))["image-000"].astype(int)
+    plain = by_stem(draw_after(sd1, GIVEN, sharing={"attention": False}))["image-000"]
     assert np.abs(faint - plain).mean() < np.abs(strong - plain).mean()
     assert not np.array_equal(later, strong)
 
@@ -209,10 +198,10 @@ def test_the_inversion_is_made_once_and_told_as_a_stage(sd1: DiffusionModel) -> 
     request = StyleAlignedRequest.model_validate(
         {"prompts": ["a cat"] * 6, "seed": 5, "reference": GIVEN}
     ).resolve(sd1.spec)
-    first = by_stem(list(style_aligned(sd1, request, around)))
+    first = by_stem(pictures(style_aligned(sd1, request, around)))
     assert [p.stage for p in told].count("inverting") == sd1.spec.steps
     told.clear()
-    second = by_stem(list(style_aligned(sd1, request, around)))
+    second = by_stem(pictures(style_aligned(sd1, request, around)))
     assert "inverting" not in {p.stage for p in told}
     assert all(np.array_equal(first[stem], second[stem]) for stem in first)
 

@@ -8,109 +8,175 @@ from diffusers.models.attention_processor import Attention
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.attention.rows import Row, RowMap, first_row_shared
-from core.attention.sharing import SharedAttention, adain, shared_group_norm
+from core.attention.memory import Memory, moments
+from core.attention.shares import Shares
+from core.attention.sharing import (
+    Following,
+    Pooled,
+    Remembering,
+    adain,
+    following_norm,
+    pooled_norm,
+    remembering_norm,
+)
 
-
-def attention_layer() -> Attention:
-    torch.manual_seed(0)
-    return Attention(query_dim=24, heads=3, dim_head=8).double().requires_grad_(False)
+ALL = torch.ones(1, 1, 1)
 
 
 @pytest.fixture
 def layer() -> Attention:
-    return attention_layer()
+    torch.manual_seed(0)
+    return Attention(query_dim=24, heads=3, dim_head=8).double().requires_grad_(False)
 
 
-@settings(deadline=None, max_examples=40)
-@given(
-    rows=st.integers(2, 5),
-    guided=st.booleans(),
-    adain_values=st.booleans(),
-    shift=st.floats(-3, 3),
-    scale=st.floats(0, 2),
-    seed=st.integers(0, 2**31),
-)
-def test_reference_rows_do_not_depend_on_the_targets(
-    rows: int, guided: bool, adain_values: bool, shift: float, scale: float, seed: int
-) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    row_map = first_row_shared(rows, guided=guided)
-    shape = (len(row_map), 10, 24)
-    features = torch.randn(shape, generator=generator, dtype=torch.float64)
-    others = torch.randn(shape, generator=generator, dtype=torch.float64)
-    references = [i for i, row in enumerate(row_map.rows) if row.role == "reference"]
-    others[references] = features[references]
-    layer = attention_layer()
-    plain = layer(features)
-    layer.set_processor(
-        SharedAttention(row_map, adain_values=adain_values, score_scale=scale, score_shift=shift)
-    )
-    one, other = layer(features), layer(others)
-    norm = shared_group_norm(torch.nn.GroupNorm(4, 24).double(), row_map)
-    one_normed, other_normed = norm(features.mT), norm(others.mT)
-    for reference in references:
-        assert torch.equal(one[reference], other[reference])
-        assert torch.allclose(one[reference], plain[reference], atol=1e-14)
-        assert torch.equal(one_normed[reference], other_normed[reference])
-    assert not torch.allclose(one[1], plain[1], atol=1e-6)
+def features(rows: int, tokens: int = 10) -> torch.Tensor:
+    return torch.randn(rows, tokens, 24, dtype=torch.float64)
+
+
+def remembered(layer: Attention, reference: torch.Tensor) -> Memory:
+    """What a reference's pass leaves."""
+    memory = Memory()
+    layer.set_processor(Remembering("it", memory))
+    layer(reference)
+    return memory
+
+
+def follow(
+    layer: Attention, targets: torch.Tensor, memories: list[Memory], shares: Shares, **how: object
+) -> torch.Tensor:
+    settings: dict[str, object] = {"score_shifts": [0.0] * len(memories), "halves": 1} | how
+    layer.set_processor(Following("it", memories, shares, **settings))  # type: ignore[arg-type]
+    output: torch.Tensor = layer(targets)
+    return output
+
+
+def test_a_reference_is_drawn_as_if_nothing_were_kept_of_it(layer: Attention) -> None:
+    reference = features(2)
+    plain = layer(reference)
+    layer.set_processor(Remembering("it", Memory()))
+    assert torch.allclose(layer(reference), plain, atol=1e-14)
 
 
 def test_a_target_like_its_reference_is_drawn_like_it(layer: Attention) -> None:
-    features = torch.randn(1, 10, 24, dtype=torch.float64).expand(2, -1, -1)
-    layer.set_processor(SharedAttention(first_row_shared(2, guided=False)))
-    reference, target = layer(features)
-    assert torch.allclose(reference, target, atol=1e-12)
+    reference = features(1)
+    plain = layer(reference)
+    memory = remembered(layer, reference)
+    followed = follow(layer, reference.repeat(2, 1, 1), [memory], Shares.even([1]))
+    assert torch.allclose(followed, plain.expand_as(followed), atol=1e-12)
 
 
 def test_equals_the_papers_formula_written_out(layer: Attention) -> None:
-    features = torch.randn(2, 10, 24, dtype=torch.float64)
+    reference, target = features(1, tokens=14), features(1)
 
     def heads(x: torch.Tensor) -> torch.Tensor:
-        return x.view(2, 10, 3, 8).transpose(1, 2)
+        return x.view(1, -1, 3, 8).transpose(1, 2)
 
-    q, k, v = heads(layer.to_q(features)), heads(layer.to_k(features)), heads(layer.to_v(features))
-    target_q, target_k = adain(q[1:], q[:1]), adain(k[1:], k[:1])
-    scores = torch.cat([target_q @ target_k.mT, 0.8 * target_q @ k[:1].mT], dim=-1) / 8**0.5
-    scores[..., 10:] += 0.3
-    written = scores.softmax(-1) @ torch.cat([v[1:], v[:1]], dim=2)
+    r_q, r_k, r_v = (heads(to(reference)) for to in (layer.to_q, layer.to_k, layer.to_v))
+    q, k, v = (heads(to(target)) for to in (layer.to_q, layer.to_k, layer.to_v))
+    q, k = adain(q, [moments(r_q)], ALL), adain(k, [moments(r_k)], ALL)
+    scores = torch.cat([q @ k.mT, 0.8 * q @ r_k.mT + 0.3 * 8**0.5], dim=-1) / 8**0.5
+    written = scores.softmax(-1) @ torch.cat([v, r_v], dim=2)
     expected = layer.to_out[0](written.transpose(1, 2).reshape(1, 10, 24))
-    layer.set_processor(
-        SharedAttention(first_row_shared(2, guided=False), score_scale=0.8, score_shift=0.3)
+    memory = remembered(layer, reference)
+    followed = follow(
+        layer, target, [memory], Shares.even([1]), score_scale=0.8, score_shifts=[0.3]
     )
-    assert torch.allclose(layer(features)[1:], expected, atol=1e-12)
+    assert torch.allclose(followed, expected, atol=1e-12)
 
 
-def test_a_batch_of_another_size_than_planned_is_an_error(layer: Attention) -> None:
-    layer.set_processor(SharedAttention(first_row_shared(3, guided=False)))
-    with pytest.raises(ValueError, match="2 rows came, 3 were planned"):
-        layer(torch.randn(2, 10, 24, dtype=torch.float64))
+def test_each_half_follows_its_own_half_of_the_reference(layer: Attention) -> None:
+    uncond, cond, targets = features(1), features(1), features(3)
+    both = remembered(layer, torch.cat([uncond, cond]))
+    together = follow(layer, targets.repeat(2, 1, 1), [both], Shares.even([1]), halves=2)
+    for half, reference in zip(together.chunk(2), (uncond, cond), strict=True):
+        alone = follow(layer, targets, [remembered(layer, reference)], Shares.even([1]))
+        assert torch.allclose(half, alone, atol=1e-12)
+
+
+@settings(deadline=None, max_examples=25)
+@given(weight=st.floats(0.01, 100), seed=st.integers(0, 2**31))
+def test_two_references_alike_are_one_whatever_their_weights(weight: float, seed: int) -> None:
+    torch.manual_seed(seed)
+    layer = Attention(query_dim=24, heads=3, dim_head=8).double().requires_grad_(False)
+    reference, targets = features(1), features(2)
+    memory = remembered(layer, reference)
+    once = follow(layer, targets, [memory], Shares.even([1]))
+    twice = follow(layer, targets, [memory, memory], Shares.even([1, weight]))
+    assert torch.allclose(once, twice, atol=1e-6)
+
+
+def test_a_masked_reference_is_followed_inside_its_mask_only(layer: Attention) -> None:
+    left, right, target = features(1, 20), features(1, 12), features(1, 16)
+    mask = torch.zeros(1, 2, 4, 4, dtype=torch.float64)
+    mask[:, 0, :, :2] = 1
+    mask[:, 1, :, 2:] = 1
+    memories = [remembered(layer, left), remembered(layer, right)]
+    off = {"adain_queries": False, "adain_keys": False}
+    blended = follow(layer, target, memories, Shares.masked(mask, [1, 5]), **off).view(4, 4, 24)
+    only = [follow(layer, target, [m], Shares.even([1]), **off).view(4, 4, 24) for m in memories]
+    assert torch.allclose(blended[:, :2], only[0][:, :2], atol=1e-12)
+    assert torch.allclose(blended[:, 2:], only[1][:, 2:], atol=1e-12)
+
+
+def test_a_picture_masked_from_every_reference_is_drawn_plainly(layer: Attention) -> None:
+    target = features(1, 16)
+    plain = layer(target)
+    memory = remembered(layer, features(1, 16))
+    nowhere = Shares.masked(torch.zeros(1, 1, 4, 4, dtype=torch.float64), [1])
+    assert torch.allclose(follow(layer, target, [memory], nowhere), plain, atol=1e-12)
+
+
+def test_full_sharing_attends_to_the_tokens_of_all_rows_of_a_half(layer: Attention) -> None:
+    rows = features(4)
+    layer.set_processor(Pooled(halves=2))
+    shared = layer(rows)
+    pool = rows[:2].reshape(1, 20, 24)
+    layer.set_processor(Pooled(halves=1))
+    assert torch.allclose(shared[:2].reshape(1, 20, 24), layer(pool), atol=1e-12)
 
 
 def test_adain_gives_the_mean_and_deviation_of_the_style() -> None:
-    features = torch.randn(2, 3, 50, 4, dtype=torch.float64) * 3 + 1
+    own = torch.randn(2, 3, 50, 4, dtype=torch.float64) * 3 + 1
     style = torch.randn(1, 3, 50, 4, dtype=torch.float64) * 0.5 - 2
-    given = adain(features, style)
+    given = adain(own, [moments(style)], ALL)
     assert torch.allclose(given.mean(-2), style.mean(-2).expand(2, -1, -1), atol=1e-12)
     assert torch.allclose(given.std(-2), style.std(-2).expand(2, -1, -1), rtol=1e-4)
 
 
-@pytest.mark.parametrize("offset", [0.0, 1000.0])
-def test_merged_moments_equal_a_norm_over_concatenated_maps(offset: float) -> None:
-    norm = torch.nn.GroupNorm(4, 8).double()
+def test_adain_in_places_gives_each_place_its_styles_moments() -> None:
+    own = torch.randn(1, 2, 40, 4, dtype=torch.float64)
+    styles = [torch.randn(1, 2, 40, 4, dtype=torch.float64) * s + s for s in (0.5, 3.0)]
+    shares = torch.zeros(1, 2, 40, dtype=torch.float64)
+    shares[:, 0, :25] = 1
+    shares[:, 1, 25:] = 1
+    given = adain(own, [moments(style) for style in styles], shares)
+    for part, style in zip((given[:, :, :25], given[:, :, 25:]), styles, strict=True):
+        assert torch.allclose(part.mean(-2), style.mean(-2), atol=1e-12)
+
+
+def group_norm() -> torch.nn.GroupNorm:
+    norm = torch.nn.GroupNorm(4, 8).double().requires_grad_(False)
     torch.nn.init.normal_(norm.weight)
     torch.nn.init.normal_(norm.bias)
-    features = torch.randn(3, 8, 6, 5, dtype=torch.float64) + offset
-    rows = RowMap(
-        (
-            Row("cond", 0, "reference"),
-            Row("cond", 0, "target", (0,)),
-            Row("cond", 0, "target", (0, 1)),
-        )
-    )
-    shared = shared_group_norm(norm, rows)(features)
-    assert torch.allclose(shared[0], norm(features[:1])[0], atol=1e-9)
-    pair = norm(torch.cat([features[1:2], features[:1]], dim=2))[:, :, :6]
-    assert torch.allclose(shared[1], pair[0], atol=1e-9)
-    three = norm(torch.cat([features[2:], features[:1], features[1:2]], dim=2))[:, :, :6]
-    assert torch.allclose(shared[2], three[0], atol=1e-9)
+    return norm
+
+
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+def test_merged_moments_equal_a_norm_over_concatenated_maps(offset: float) -> None:
+    norm = group_norm()
+    reference = torch.randn(1, 8, 9, 5, dtype=torch.float64) + offset
+    target = torch.randn(1, 8, 6, 5, dtype=torch.float64) + offset
+    memory = Memory()
+    assert torch.equal(remembering_norm(norm, memory)(reference), norm(reference))
+    shared = following_norm(norm, [memory], Shares.even([1]), 1)(target)
+    concatenated = norm(torch.cat([target, reference], dim=2))[:, :, :6]
+    assert torch.allclose(shared, concatenated, atol=1e-8)
+
+
+def test_a_pooled_norm_joins_each_row_with_its_halfs_first() -> None:
+    norm = group_norm()
+    rows = torch.randn(4, 8, 6, 5, dtype=torch.float64)
+    shared = pooled_norm(norm, halves=2)(rows)
+    assert torch.allclose(shared[0], norm(rows[:1])[0], atol=1e-12)
+    pair = norm(torch.cat([rows[3:], rows[2:3]], dim=2))[:, :, :6]
+    assert torch.allclose(shared[3], pair[0], atol=1e-9)

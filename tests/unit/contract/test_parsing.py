@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from core.contract.errors import FieldError, InvalidRequest
 from core.contract.parsing import parse
-from core.contract.requests import Output, Sampling, Sharing, StyleAlignedRequest
+from core.contract.requests import Output, Sampling
+from core.contract.style_aligned import Sharing, StyleAlignedRequest
 
 ANYTHING = st.recursive(
     st.none()

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from core.contract.errors import InvalidRequest
 from core.contract.models import Family, ModelSpec
-from core.contract.requests import MAX_SEED, PromptReference, StyleAlignedRequest
+from core.contract.requests import MAX_SEED
+from core.contract.style_aligned import PromptReference, StyleAlignedRequest
 
 
 def model(family: Family = "sd1") -> ModelSpec:
@@ -103,7 +104,7 @@ def test_every_size_off_the_models_grid_or_range_is_named(pixels: int) -> None:
     [
         {"prompts": []},
         {"prompts": [""]},
-        {"prompts": ["a"] * 257},
+        {"prompts": ["a"] * 4097},
         {"promts": ["a"]},
         {"sharing": {"atention": True}},
         {"sharing": {"score_shift": float("nan")}},

@@ -12,7 +12,7 @@ from PIL import Image
 
 from core.contract.errors import ModelUnavailable
 from core.contract.models import Family
-from core.diffusion.denoise import Guidance, denoise, starting_noise
+from core.diffusion.denoise import Guidance, denoise, guided, starting_noise
 from core.diffusion.images import decode_image, decode_pixels, grid
 from core.diffusion.model import DiffusionModel, best_device, load_model
 from core.diffusion.prompts import encode_prompts
@@ -33,7 +33,7 @@ def model(
 def test_the_loop_draws_what_diffusers_draws(model: DiffusionModel, scale: float) -> None:
     noise = torch.cat([starting_noise(model, seed, 64, 64) for seed in (1, 2)])
     guidance = Guidance(encode_prompts(model, PROMPTS), encode_prompts(model, ["", ""]), scale)
-    latents = denoise(model, noise, guidance, steps=3)
+    latents = denoise(model, noise, guided(model, guidance), steps=3)
     ours = np.stack([np.asarray(decode_image(model, picture[None])) for picture in latents])
     theirs = model.pipeline(
         PROMPTS,

@@ -103,7 +103,9 @@ def test_success_names_the_files_and_sets_when_they_go(
     store: JobStore, job: Job, redis: Redis
 ) -> None:
     warning = JobWarning(code="empty-mask", detail="The mask is empty.")
-    store.succeed(claimed(store, job), [GRID], {"run_seconds": 2.5}, [warning])
+    claim = claimed(store, job)
+    store.publish(claim, GRID)
+    store.succeed(claim, {"run_seconds": 2.5}, [warning])
     done = store.get(job.id)
     assert (done.status, done.artifacts, done.warnings) == ("succeeded", (GRID,), (warning,))
     assert (done.measures, done.progress) == ({"run_seconds": 2.5}, None)
@@ -124,7 +126,7 @@ def test_the_record_of_a_job_that_goes_on_does_not_expire(
 def end(store: JobStore, claim: Claim, to: str) -> None:
     match to:
         case "succeeded":
-            store.succeed(claim, [GRID], {})
+            store.succeed(claim, {})
         case "failed":
             store.fail(claim, LOST)
         case _:
@@ -166,7 +168,8 @@ def test_a_superseded_attempt_writes_nothing(store: JobStore, job: Job) -> None:
     with pytest.raises(AttemptSuperseded):
         store.beat(late, LEASE, HALF)
     assert store.get(job.id) == before
-    store.succeed(current, [GRID], {})
+    store.publish(current, GRID)
+    store.succeed(current, {})
     assert store.get(job.id).artifacts == (GRID,)
 
 

@@ -85,12 +85,16 @@ def test_delete_removes_a_job_and_no_other(disk: DiskStore, root: Path) -> None:
     assert files_below(root) == [f"{other}/1/grid.png"]
 
 
-def test_delete_can_keep_the_attempt_that_counts(disk: DiskStore, root: Path) -> None:
+def test_discard_removes_one_attempts_files_but_those_that_count(
+    disk: DiskStore, root: Path
+) -> None:
     for attempt in (1, 2, 21):
-        disk.put(JOB, attempt, "grid.png", b"")
-    disk.delete(JOB, keep_attempt=2)
-    assert files_below(root) == [f"{JOB}/2/grid.png"]
-    disk.delete("job_" + "f" * 32, keep_attempt=1)
+        for name in ("a.png", "grid.png"):
+            disk.put(JOB, attempt, name, b"")
+    disk.discard(JOB, 2, keep=["grid.png", "other.png"])
+    disk.discard(JOB, 21)
+    assert files_below(root) == [f"{JOB}/1/a.png", f"{JOB}/1/grid.png", f"{JOB}/2/grid.png"]
+    disk.discard("job_" + "f" * 32, 1)
 
 
 def test_check_passes_where_files_can_be_written_and_leaves_none(

@@ -9,6 +9,7 @@ import json
 import pytest
 from PIL import Image
 
+from core.contract.pictures import Picture
 from core.contract.requests import Output
 from core.storage.pictures import RECIPE_KEY, describe, encode
 
@@ -48,7 +49,7 @@ def test_quality_decides_the_size_of_webp_and_jpeg(format_: str) -> None:
 def test_the_description_is_of_the_file(format_: str, name: str, media_type: str) -> None:
     output = Output.model_validate({"format": format_})
     data = encode(PICTURE, output, RECIPE)
-    artifact = describe("image-000", "image", PICTURE, data, output, {"prompt": "a cat"})
+    artifact = describe(Picture("image-000", "image", PICTURE, {"prompt": "a cat"}), data, output)
     assert (artifact.name, artifact.media_type) == (name, media_type)
     assert (artifact.width, artifact.height) == (48, 32)
     assert artifact.size_bytes == len(data)

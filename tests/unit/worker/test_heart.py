@@ -16,10 +16,9 @@ from redis import Redis
 from core.contract.jobs import Job
 from core.contract.models import load_catalog
 from core.contract.settings import Settings
-from core.execution import Kept
 from core.jobs import workers
 from core.jobs.store import JobStore
-from core.storage.disk import DiskStore
+from core.storage.places import Places
 from worker.child import STALLED, Heart, WarmWorker
 from worker.runner import Pulse, Runner
 from worker.warm import WarmModels
@@ -30,7 +29,7 @@ NewJob = Callable[..., Job]
 @pytest.fixture
 def runner(store: JobStore, settings: Settings, tmp_path: Path) -> Runner:
     models = WarmModels(load_catalog(settings.models_file), torch.device("cpu"))
-    return Runner(store, DiskStore(tmp_path), Kept.under(tmp_path), models, 5.0, Pulse())
+    return Runner(store, Places.under(tmp_path), models, 5.0, Pulse())
 
 
 @pytest.fixture

@@ -13,9 +13,8 @@ import torch
 from core import catalog
 from core.contract.jobs import Job, Progress
 from core.contract.models import load_catalog
-from core.execution import Kept
 from core.jobs.store import RUNNING, JobStore
-from core.storage.disk import DiskStore
+from core.storage.places import Places
 from tests.tiny_models import models_file
 from worker import runner as runner_module
 from worker.runner import Pulse, Runner
@@ -32,9 +31,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> WarmModels:
 
 @pytest.fixture
 def runner(store: JobStore, models: WarmModels, tmp_path: Path) -> Runner:
-    return Runner(
-        store, DiskStore(tmp_path / "artifacts"), Kept.under(tmp_path), models, 5.0, Pulse()
-    )
+    return Runner(store, Places.under(tmp_path), models, 5.0, Pulse())
 
 
 @pytest.fixture
@@ -54,7 +51,7 @@ def test_a_job_ends_with_its_files_and_measures(runner: Runner, job: Job, store:
     names = [artifact.name for artifact in ended.artifacts]
     assert names == ["reference.png", "image-000.png", "image-001.png", "grid.png"]
     for artifact in ended.artifacts:
-        with runner.artifacts.open(job.id, ended.attempt, artifact.name) as file:
+        with runner.places.artifacts.open(job.id, ended.attempt, artifact.name) as file:
             assert len(file.read()) == artifact.size_bytes
     assert set(ended.measures["stages"]) == {"loading", "denoising", "decoding", "storing"}
     spent = sum(ended.measures["stages"].values())
@@ -118,7 +115,7 @@ def test_a_superseded_attempt_commits_nothing(
     """Another worker takes the job over while this one is between two steps."""
 
     def taken_over(*given: Any) -> Any:
-        runner.artifacts.put(job.id, 1, "image-000.png", b"late")
+        runner.places.artifacts.put(job.id, 1, "image-000.png", b"late")
         store.redis.zadd(RUNNING, {job.id: 0})  # its lease is over
         assert store.requeue_lost(job)
         other = store.claim(job.id, 5.0)

@@ -1,4 +1,4 @@
-"""Row maps, and which layers a fraction takes."""
+"""Which layers a UNet has, and which a fraction takes."""
 
 from __future__ import annotations
 
@@ -15,34 +15,8 @@ from core.attention.layers import (
     self_attention_layers,
     spread,
 )
-from core.attention.rows import Row, RowMap, all_rows_shared, first_row_shared
 from core.contract.models import Family
 from tests.tiny_models import tiny_model
-
-
-def test_each_half_has_its_own_reference() -> None:
-    rows = first_row_shared(3, guided=True).rows
-    assert [row.half for row in rows] == ["uncond"] * 3 + ["cond"] * 3
-    assert [row.reads for row in rows] == [(), (0,), (0,), (), (3,), (3,)]
-    assert [row.role for row in rows] == ["reference", "target", "target"] * 2
-
-
-def test_full_sharing_stays_inside_a_half() -> None:
-    rows = all_rows_shared(3, guided=True).rows
-    assert rows[1].reads == (0, 1, 2)
-    assert rows[3].reads == (3, 4, 5)
-
-
-def test_runs_cover_every_row_once_in_order() -> None:
-    for row_map in (first_row_shared(4, guided=True), all_rows_shared(3, guided=False)):
-        covered = [i for run in row_map.runs() for i in range(run.rows.start, run.rows.stop)]
-        assert covered == list(range(len(row_map)))
-
-
-@pytest.mark.parametrize("reads", [(2,), (-1,)])
-def test_a_row_can_not_read_a_row_that_is_not_there(reads: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="can't read"):
-        RowMap((Row("cond", 0, "target", reads), Row("cond", 0, "reference")))
 
 
 def layers(count: int) -> list[AttentionLayer]:
