@@ -6,6 +6,7 @@ Source: Alaluf et al., "Cross-Image Attention for Zero-Shot Appearance Transfer"
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor
 
 from core.attention.merged import attention_with_log_sum
+
+_log = logging.getLogger(__name__)
 
 _CHUNK_SCORES = 2**20
 """Scores held at once: 4 MiB in float32, which stays near the processor's caches."""
@@ -37,8 +40,9 @@ def contrasted_attention(
     values may have another width. Returns (batch, heads, queries, width) in the dtype of
     `queries`. No map of queries x N is kept.
     """
-    if queries.is_cuda and queries.dtype != torch.float64 and queries.shape[-1] >= _NARROWEST_FUSED:
-        return _fused(_compiled_flex(), queries, keys, values, scale, contrast)
+    wide = queries.dtype != torch.float64 and queries.shape[-1] >= _NARROWEST_FUSED
+    if queries.is_cuda and wide and (flex := _compiled_flex()) is not None:
+        return _fused(flex, queries, keys, values, scale, contrast)
     return _chunked(queries, keys, values, scale, contrast)
 
 
@@ -101,7 +105,16 @@ def _fused(
 
 
 @cache
-def _compiled_flex() -> Any:
+def _compiled_flex() -> Any | None:
+    """FlexAttention compiled, or None where this machine can't: it takes a C compiler."""
+    from torch._dynamo.exc import TorchDynamoException
     from torch.nn.attention.flex_attention import flex_attention
 
-    return torch.compile(flex_attention, dynamic=False)
+    compiled = torch.compile(flex_attention, dynamic=False)
+    probe = torch.zeros(1, 1, 128, 32, device="cuda", dtype=torch.float16)
+    try:
+        _fused(compiled, probe, probe, probe, 1.0, 1.0)
+    except TorchDynamoException:
+        _log.warning("contrasted attention runs in chunks, which is slower", exc_info=True)
+        return None
+    return compiled

@@ -81,7 +81,9 @@ class MapRecorder:
         )  # (rows, heads, tokens, head_dim)
         kept = len(heads) if self.heads_apart else 1
         shape = (len(rows), kept, states.shape[1], context.shape[1])
-        mean = self._means.setdefault(key, torch.zeros(shape, device=states.device))
+        if key not in self._means:
+            self._means[key] = torch.zeros(shape, device=states.device)
+        mean = self._means[key]
         if mean.shape != shape:
             raise ValueError(f"maps under {key!r} are {tuple(mean.shape)}, not {shape}")
         count = self._counts[key] = self._counts.get(key, 0) + 1

@@ -75,6 +75,7 @@ def test_a_job_gives_every_artifact_and_a_second_one_skips_the_inversions(
         assert output.size == (64, 64)
     assert first["request"]["appearance"]["upload"].startswith("img_")
     assert "inverting" in first["measures"]["stages"]
+    assert set(first["measures"]["subject_areas"]) == {"structure", "appearance"}
     second = finished(client, first["request"])
     assert "inverting" not in second["measures"]["stages"]
     digests = [[a["sha256"] for a in job["artifacts"]] for job in (first, second)]

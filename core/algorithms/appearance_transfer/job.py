@@ -87,6 +87,8 @@ def appearance_transfer(
             _settings(model, request, finder, masks if request.mask_adain else lambda: None),
             told.denoised,
         )
+    areas = {NAMES[row]: round(float(mask.float().mean()), 4) for row, mask in found().items()}
+    around.measure("subject_areas", areas)
     yield from _pictures(model, request, given, latents, found(), told)
 
 
@@ -196,7 +198,7 @@ def _usable(
 
     A single place has no deviation, and a mask that is everywhere tells nothing apart.
     """
-    masks = {row: resized(mask, latent_size).to(mask.device) for row, mask in found.items()}
+    masks = {row: resized(mask, latent_size) for row, mask in found.items()}
     usable = True
     for row, mask in masks.items():
         fault = "mask-empty" if int(mask.sum()) < 2 else "mask-full" if bool(mask.all()) else None
@@ -256,9 +258,8 @@ def _pictures(
     for row, one in given.items():
         mask, size = found[row], one.picture.image.size
         shown = Image.fromarray((mask.byte() * 255).numpy()).resize(size, Image.Resampling.NEAREST)
-        area = {"area": round(float(mask.float().mean()), 4)}
         shown = one.picture.unframed(shown.convert("RGB"))
-        yield Picture(f"{NAMES[row]}-mask", "mask", shown, area)
+        yield Picture(f"{NAMES[row]}-mask", "mask", shown, {"subject": one.domain})
     if request.output.grid:
         shown_together = [given[STRUCTURE].picture.image, given[APPEARANCE].picture.image, output]
         yield Picture("comparison", "comparison", side_by_side(shown_together), {"pictures": 3})

@@ -117,5 +117,8 @@ def _noise_in(
 def _with_appearance(latents: Tensor, masks: Masks | None) -> Tensor:
     """The output's latents with the appearance's statistics, the other rows as they are."""
     out, appearance = latents[OUT], latents[APPEARANCE]
-    moved = adain(out, appearance) if masks is None else masked_adain(out, appearance, *masks)
+    if masks is None:
+        moved = adain(out, appearance)
+    else:
+        moved = masked_adain(out, appearance, *(mask.to(out.device) for mask in masks))
     return torch.cat([moved[None], latents[1:]])

@@ -33,7 +33,7 @@ def test_only_the_steps_to_be_watched_are_recorded(unet: Any) -> None:
     with torch.no_grad(), attention_control(unet, finder.watch(1, plan)):
         unet(torch.randn(3, 4, 16, 16), 10, torch.randn(3, 16, 32))
     for rule in ("threshold", "contrast"):
-        mask = finder.mask(2, rule, seed=0)  # type: ignore[arg-type]
+        mask = finder.mask(2, rule, seed=0)
         assert (mask.shape, mask.dtype) == ((16, 16), torch.bool)
 
 
