@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from core.catalog import TECHNIQUES
-from core.contract.models import Family, ModelSpec
+from core.contract.models import AdapterKind, ControlKind, Family, ModelSpec
 from core.jobs.workers import WorkerInfo, alive
 from service.auth import Caller
 from service.backends import WithBackends
@@ -14,6 +14,14 @@ from service.documentation import problem_responses
 from service.views import View
 
 router = APIRouter(tags=["Models"])
+
+
+class AdapterView(View):
+    """A LoRA or a textual inversion of a model."""
+
+    name: str
+    kind: AdapterKind
+    token: str | None = Field(description="What a prompt says for a textual inversion.")
 
 
 class ModelView(View):
@@ -29,6 +37,8 @@ class ModelView(View):
     max_size: int = Field(description="Largest side, in pixels.")
     steps: int = Field(description="Default number of denoising steps.")
     guidance_scale: float = Field(description="Default.")
+    controls: tuple[ControlKind, ...] = Field(description="For the `control` field of a request.")
+    adapters: tuple[AdapterView, ...] = Field(description="For its `adapters` field.")
     warm_workers: tuple[str, ...] = Field(description="Workers that have it loaded.")
 
 
@@ -67,5 +77,10 @@ def _view(spec: ModelSpec, workers: list[WorkerInfo]) -> ModelView:
         max_size=spec.max_size,
         steps=spec.steps,
         guidance_scale=spec.guidance_scale,
+        controls=tuple(sorted(spec.controls)),
+        adapters=tuple(
+            AdapterView(name=name, kind=adapter.kind, token=adapter.token)
+            for name, adapter in sorted(spec.adapters.items())
+        ),
         warm_workers=tuple(sorted(w.name for w in workers if spec.name in w.warm_models)),
     )

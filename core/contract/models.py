@@ -12,6 +12,7 @@ from core.contract.errors import FieldError, InvalidRequest
 
 Family = Literal["sd1", "sd2", "sdxl"]
 ControlKind = Literal["canny", "depth"]
+AdapterKind = Literal["lora", "textual-inversion"]
 
 BUILT_IN_MODELS = Path(__file__).resolve().parents[2] / "models" / "models.toml"
 
@@ -31,7 +32,7 @@ class AdapterSource(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["lora", "textual-inversion"]
+    kind: AdapterKind
     source: str = Field(description="A file or folder, or a hub repository id.")
     revision: str | None = None
     weight_name: str | None = Field(default=None, description="The file in a repository.")

@@ -70,7 +70,7 @@ class Panorama(Strict):
         ge=0,
         description=(
             "Columns over which one region goes over into the next, in pixels. "
-            "Default: half a window."
+            "Default: a window's width."
         ),
     )
 
@@ -115,7 +115,7 @@ class Panorama(Strict):
                 "stride": stride,
                 "views_per_batch": views,
                 "regions": regions,
-                "blend": window[0] // 2 if self.blend is None else self.blend,
+                "blend": window[0] if self.blend is None else self.blend,
             }
         )
 

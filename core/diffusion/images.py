@@ -66,14 +66,16 @@ def decode_image(model: DiffusionModel, latents: Tensor) -> Image.Image:
 
 
 def grid(images: Sequence[Image.Image], gap: int = 2) -> Image.Image:
-    """All pictures, of one size, in rows on white, as near to a square as it goes."""
-    columns = math.ceil(math.sqrt(len(images)))
+    """All pictures in rows on white, in cells of the largest, as near to a square as it goes."""
+    width = max(image.width for image in images)
+    height = max(image.height for image in images)
+    columns = min(len(images), math.ceil(math.sqrt(len(images) * height / width)))
     rows = math.ceil(len(images) / columns)
-    width, height = images[0].size
     sheet = Image.new(
         "RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), (255, 255, 255)
     )
     for index, image in enumerate(images):
         row, column = divmod(index, columns)
-        sheet.paste(image, (column * (width + gap), row * (height + gap)))
+        left = column * (width + gap) + (width - image.width) // 2
+        sheet.paste(image, (left, row * (height + gap) + (height - image.height) // 2))
     return sheet
