@@ -144,6 +144,19 @@ def figures(outcomes: Sequence[Outcome], pairs: Sequence[Pair]) -> Figures:
     )
 
 
+def figures_by_kind(outcomes: Sequence[Outcome], pairs: Sequence[Pair]) -> dict[str, Figures]:
+    """The same for pairs of one or two subjects in one or two styles apart."""
+    kinds: dict[str, list[int]] = {}
+    for index, pair in enumerate(pairs):
+        subjects = "one subject" if pair.of_one_subject else "two subjects"
+        styles = "one style" if pair.of_one_style else "two styles"
+        kinds.setdefault(f"{subjects}, {styles}", []).append(index)
+    return {
+        kind: figures([outcomes[i] for i in of_kind], [pairs[i] for i in of_kind])
+        for kind, of_kind in kinds.items()
+    }
+
+
 def reconstruction(model: DiffusionModel, pairs: Sequence[Pair]) -> dict[str, float]:
     """Mean absolute error, in levels, of pictures that come back; of the given and of the VAE's.
 
@@ -215,15 +228,7 @@ def main(
     overall = {way: figures(found, chosen) for way, found in outcomes.items()}
     for way, found in overall.items():
         show(way, found)
-    kinds: dict[str, list[int]] = {}
-    for index, pair in enumerate(chosen):
-        subjects = "one subject" if pair.of_one_subject else "two subjects"
-        styles = "one style" if pair.of_one_style else "two styles"
-        kinds.setdefault(f"{subjects}, {styles}", []).append(index)
-    by_kind = {
-        kind: figures([outcomes["balanced"][i] for i in of_kind], [chosen[i] for i in of_kind])
-        for kind, of_kind in kinds.items()
-    }
+    by_kind = figures_by_kind(outcomes["balanced"], chosen)
     for kind, found in by_kind.items():
         show(kind, found)
     again = reconstruction(model, chosen[:8])

@@ -6,7 +6,7 @@ Source: Alaluf et al., "Cross-Image Attention for Zero-Shot Appearance Transfer"
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -49,7 +49,7 @@ WATCHED_STEPS = 3
 
 def appearance_transfer(
     model: DiffusionModel, request: AppearanceTransferRequest, around: Surroundings
-) -> Iterator[Picture]:
+) -> Generator[Picture]:
     """Run the effective `request` and yield its pictures.
 
     Artifacts: `output`, `structure-reconstruction`, `appearance-reconstruction`,
@@ -65,8 +65,8 @@ def appearance_transfer(
             row: _inverted(model, request, around, one, text.rows([order.index(row)]), told)
             for row, one in given.items()
         }
-        size = spaces[STRUCTURE].latents.shape[-2:]
-        finder = _finder(model, request, given, (size[0], size[1]), told.steps)
+        height, width = spaces[STRUCTURE].latents.shape[-2:]
+        finder = _finder(model, request, given, (height, width), told.steps)
         rule: MaskRule = settled(request.mask_rule)
         seed = settled(request.seed)
 
@@ -76,7 +76,7 @@ def appearance_transfer(
 
         @cache
         def masks() -> Masks | None:
-            return _usable(found(), (size[0], size[1]), given, around)
+            return _usable(found(), (height, width), given, around)
 
         latents = transfer(
             model,
