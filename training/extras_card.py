@@ -78,8 +78,9 @@ pipe("a red cat on grass in neon style", image=edges, num_inference_steps=25, gu
 
 {count} held-out scenes, prompts in random styles, edges of the same scene drawn flat; DDIM with
 {STEPS} steps, guidance {GUIDANCE:g}. IoU: of the foreground that the masker finds in the sample and
-the exact mask of the scene. The masker itself, on held-out scenes of known mask ({finder}). Style
-and subjects: by the judge. "none" is the model without control, from the same noise.
+the exact mask of the scene. The masker itself, on held-out scenes of known mask
+({finder}). Style and subjects: by the judge. "none" is the model without
+control, from the same noise.
 
 ## Samples
 
@@ -89,18 +90,20 @@ Not picked: the edges, the same prompts and noise without control, and with it a
 
 ## Training
 
-`python -m training edges`, then `python -m training control`, on {hardware}, seed 0. A copy of the
-UNet's encoder with a hint encoder of the widths 16, 32, 64, that is 4 x down to the latents; UNet
-and text encoder frozen. The edges are those of the scene drawn flat at 60 %, else of the same scene
+`python -m training edges`, then `python -m training control`, on {hardware}, seed 0. A copy of
+the UNet's encoder with a hint encoder of the widths 16, 32, 64, that is 4 x down to the latents;
+UNet and text encoder frozen. The edges are those of the scene drawn flat at 60 %, else of the same scene
 in a style by chance, with all its textures. One caption in ten is empty and 15 % are cut off.
 Noise prediction with min-SNR weighting, AdamW, bfloat16 autocast. {note}
 
 ## Limits
 
-Edges of what the world does not have are followed as far as its subjects allow, no further. Edges
-of noisy pictures are lines like any other to it. Thin parts (legs, stalks) are drawn softly: the
-latents have a quarter of the resolution. The budget is minutes by the clock, so that a run does not
-repeat bit for bit.
+Shapes that the world does not have are not followed: for the edges of a snail it draws one of the
+world's subjects thereabouts (IoU 0.53 over 12 scenes, 14 steps). Edges with a style's
+textures do nearly as well as clean ones (IoU 0.84 over 24 scenes, 14 steps, every prompt in another
+style than the edges). Both were measured once, by hand. Thin parts (legs, stalks) are drawn softly:
+the latents have a quarter of the resolution. The budget is minutes by the clock, so that a run does
+not repeat bit for bit.
 
 Licence: Apache-2.0, the weights as the code.
 """
