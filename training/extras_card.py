@@ -92,8 +92,8 @@ Not picked: the edges, the same prompts and noise without control, and with it a
 
 `python -m training edges`, then `python -m training control`, on {hardware}, seed 0. A copy of
 the UNet's encoder with a hint encoder of the widths 16, 32, 64, that is 4 x down to the latents;
-UNet and text encoder frozen. The edges are those of the scene drawn flat at 60 %, else of the same scene
-in a style by chance, with all its textures. One caption in ten is empty and 15 % are cut off.
+UNet and text encoder frozen. The edges are those of the scene drawn flat at 60 %, else of the same
+scene in a style by chance, with all its textures. One caption in ten is empty and 15 % are cut off.
 Noise prediction with min-SNR weighting, AdamW, bfloat16 autocast. {note}
 
 ## Limits
