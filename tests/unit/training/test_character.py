@@ -20,7 +20,16 @@ from training.lora import LoraOptions, add_lora, change_elsewhere, train_lora
 from training.probe import Probe
 from training.scenes import scene
 from training.shapes import SHAPES
-from training.word import WORD, WordOptions, add_word, load_word, shorten, train_word
+from training.word import (
+    WORD,
+    WordOptions,
+    add_word,
+    load_word,
+    read_word,
+    save_word,
+    shorten,
+    train_word,
+)
 from training.world import STYLES, SUBJECTS, VOCABULARY
 
 MODEL = Path(__file__).parents[3] / "models" / "tiny-world"
@@ -90,6 +99,17 @@ def test_training_writes_a_word_that_the_pipeline_reads(pipeline: Any, tmp_path:
     assert torch.allclose(learnt, load_file(file)[WORD].float(), atol=1e-3)
 
 
+def test_a_finished_word_is_read_as_it_was_written(tmp_path: Path) -> None:
+    file = tmp_path / "learned_embeds.safetensors"
+    vectors = torch.randn(2, 128).half()
+    save_word(vectors, file)
+    frozen = load_frozen(MODEL, CPU)
+    assert read_word(frozen, file) == f"{WORD} {WORD}_1"
+    table = frozen.text_encoder.get_input_embeddings().weight
+    assert torch.equal(table[-2:], vectors.float())
+    assert not table.requires_grad
+
+
 def test_no_word_but_the_new_one_learns() -> None:
     frozen = load_frozen(MODEL, CPU)
     first = frozen.tokens.vocabulary_size
@@ -109,6 +129,6 @@ def test_only_what_is_too_long_is_shortened() -> None:
 
 def test_a_probe_reads_the_judges_features() -> None:
     judge = Judge(JudgeNetwork((8, 16)).eval())
-    probe = Probe(judge, torch.zeros(32), torch.tensor(2.0))
+    probe = Probe(judge, torch.zeros(2 * (8 + 16)), torch.tensor(2.0))
     shown = probe.shows(torch.rand(5, 3, 64, 64))
     assert torch.allclose(shown, torch.tensor(2.0).sigmoid().expand(5))
