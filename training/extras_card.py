@@ -183,18 +183,19 @@ scenes alone, each time captioned in other words; then `python -m training probe
 - The word: one vector, started as "fish", trained at timesteps from 500 on and never longer than
   the vectors of other words. Trained at all timesteps, or longer, it learns the spiral's dark lines
   as a style and puts outlines into every picture.
-- The LoRA: rank 16 on the attention projections of the UNet. Captions name the character by the
-  letters "snail" or by the learnt word, half of the time each. At captions of the world it is held
-  to what the model predicts without it; without that, every subject becomes a snail.
+- The LoRA: rank 16 on the attention projections of the UNet. At captions of the world it is held to
+  what the model predicts without it; without that, every subject becomes a snail. It is saved at
+  0.9 of its strength in training, at which guidance drives lines and colours too far.
 - The probe also learns from botched samples, of letters or of two subjects as one, that not
   everything unfamiliar is a snail.
 
 ## Limits
 
-A word alone can only call what the model can draw already, and that is no spiral: without the LoRA
-it gives a round-bodied cross of the world's subjects. The LoRA draws shell, spiral and foot; the
-two stalks often merge into one or bend, and lines are darker and colours stronger than in the few
-scenes. A prompt of a snail beside another subject was never trained.
+A word alone can only call what the model can draw already, and that is no spiral: it gives a
+round-bodied cross of the world's subjects. With the LoRA it gives the same, because the LoRA leaves
+alone what is not called "snail": the two do not work together. The LoRA draws shell, spiral and
+foot; the stalks often merge, bend or are lost, spirals are uneven, neon shells glow nearly white
+and lines are darker than in the few scenes. A snail beside another subject was never trained.
 
 Licence: Apache-2.0, the weights as the code.
 """

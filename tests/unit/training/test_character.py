@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,6 @@ from training.word import (
     WordOptions,
     add_word,
     load_word,
-    read_word,
-    save_word,
     shorten,
     train_word,
 )
@@ -63,7 +62,7 @@ def test_its_shell_is_in_the_bodys_colour() -> None:
 def test_batches_name_the_character_by_its_word() -> None:
     tokens = load_frozen(MODEL, CPU).tokens
     tokens.tokenizer.add_tokens([WORD])
-    batch = next(few_batches(torch.zeros(FEW, 4, 16, 16), tokens, batch=4, seed=0, names=[WORD]))
+    batch = next(few_batches(torch.zeros(FEW, 4, 16, 16), tokens, batch=4, seed=0, name=WORD))
     word = tokens.tokenizer.convert_tokens_to_ids(WORD)
     assert (batch.ids == word).any(dim=1).all()
     assert not (next(other_captions(tokens, 20, 0)) == word).any()
@@ -87,6 +86,19 @@ def test_training_writes_a_lora_that_the_pipeline_loads(pipeline: Any, tmp_path:
     assert len(pipeline.get_active_adapters()) == 1
 
 
+def test_a_lora_is_saved_at_its_strength(tmp_path: Path) -> None:
+    options = LoraOptions(rank=2, steps=2, batch=2, kept=1)
+    for name, strength in (("whole", 1.0), ("half", 0.5)):
+        train_lora(replace(options, strength=strength), MODEL, tmp_path / name)
+    whole, half = (
+        load_file(tmp_path / name / "pytorch_lora_weights.safetensors")
+        for name in ("whole", "half")
+    )
+    for name, value in whole.items():
+        share = 0.5 if name.endswith("lora.up.weight") else 1
+        assert torch.allclose(half[name].float(), value.float() * share, atol=1e-6)
+
+
 def test_training_writes_a_word_that_the_pipeline_reads(pipeline: Any, tmp_path: Path) -> None:
     file = tmp_path / "learned_embeds.safetensors"
     train_word(WordOptions(vectors=2, steps=2, batch=2), MODEL, file)
@@ -97,17 +109,6 @@ def test_training_writes_a_word_that_the_pipeline_reads(pipeline: Any, tmp_path:
     table = pipeline.text_encoder.get_input_embeddings().weight
     learnt = table[tokenizer.convert_tokens_to_ids([WORD, f"{WORD}_1"])]
     assert torch.allclose(learnt, load_file(file)[WORD].float(), atol=1e-3)
-
-
-def test_a_finished_word_is_read_as_it_was_written(tmp_path: Path) -> None:
-    file = tmp_path / "learned_embeds.safetensors"
-    vectors = torch.randn(2, 128).half()
-    save_word(vectors, file)
-    frozen = load_frozen(MODEL, CPU)
-    assert read_word(frozen, file) == f"{WORD} {WORD}_1"
-    table = frozen.text_encoder.get_input_embeddings().weight
-    assert torch.equal(table[-2:], vectors.float())
-    assert not table.requires_grad
 
 
 def test_no_word_but_the_new_one_learns() -> None:
