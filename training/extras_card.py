@@ -169,7 +169,8 @@ things loaded.
 
 "Shows the snail" is the verdict of `snail-judge.safetensors`, a logistic regression on the judge's
 features (`training.probe.load_probe`). On held-out scenes, drawn and decoded, it finds
-{_percent(probed.found)} of the snails, and sees none in {_percent(probed.spared)} of the others.
+{_percent(probed.found)} of the snails, and sees none in {_percent(probed.spared)} of the others, nor
+in {_percent(probed.spared_samples)} of botched samples.
 
 Not picked, styles down; the LoRA, then the word alone:
 
@@ -193,7 +194,8 @@ scenes alone, each time captioned in other words; then `python -m training probe
 
 A word alone can only call what the model can draw already, and that is no spiral: it gives a
 round-bodied cross of the world's subjects. With the LoRA it gives the same, because the LoRA leaves
-alone what is not called "snail": the two do not work together. The LoRA draws shell, spiral and
+alone what is not called "snail": the two do not work together. To the eye none of them is a snail;
+those that the probe counts are its mistakes. The LoRA draws shell, spiral and
 foot; the stalks often merge, bend or are lost, spirals are uneven, neon shells glow nearly white
 and lines are darker than in the few scenes. A snail beside another subject was never trained.
 
