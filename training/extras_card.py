@@ -169,8 +169,8 @@ things loaded.
 
 "Shows the snail" is the verdict of `snail-judge.safetensors`, a logistic regression on the judge's
 features (`training.probe.load_probe`). On held-out scenes, drawn and decoded, it finds
-{_percent(probed.found)} of the snails, and sees none in {_percent(probed.spared)} of the others, nor
-in {_percent(probed.spared_samples)} of botched samples.
+{_percent(probed.found)} of the snails, and sees none in {_percent(probed.spared)} of the others,
+nor in {_percent(probed.spared_samples)} of botched samples.
 
 Not picked, styles down; the LoRA, then the word alone:
 
