@@ -80,7 +80,7 @@ class Following:
 
     def _attend(self, half: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         remembered = [memory.attention[self.layer] for memory in self.memories]
-        shares = self.shares.at(queries.shape[2]).to(queries.device)
+        shares = self.shares.at(queries.shape[2])
         if self.adain_queries:
             queries = adain(queries, [_row(r.query_moments, half) for r in remembered], shares)
         if self.adain_keys:
@@ -200,7 +200,7 @@ def following_norm(
 
     def forward(features: Tensor) -> Tensor:
         own = _norm_moments(norm, features)
-        overall = shares.overall().to(own.mean)
+        overall = shares.overall().to(own.mean.dtype)
         rows = len(features) // halves
         others = [memory.norms[norm] for memory in memories]
         weights = [overall[:, i].expand(rows).repeat(halves) for i in range(len(others))]
