@@ -18,17 +18,13 @@ comes back from the autoencoder alone.
 
 from __future__ import annotations
 
-import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import typer
 from numpy.typing import NDArray
 from PIL import Image
@@ -36,7 +32,8 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.appearance_pairs import Pair, colour_distance, make_pairs, overlap, thing_in
-from benchmarks.style_distance import MODELS, RESULTS, load, pixels
+from benchmarks.record import write
+from benchmarks.style_distance import MODELS, load, pixels
 from core.algorithms.appearance_transfer import appearance_transfer
 from core.diffusion.images import decode_image, encode_image
 from core.diffusion.model import DiffusionModel
@@ -243,20 +240,18 @@ def main(
     ]
     if sheet_at is not None:
         sheet(chosen, outputs).save(sheet_at)
-    RESULTS.mkdir(exist_ok=True)
-    record = {
-        "command": f"python -m benchmarks.appearance_transfer --pairs {pairs}",
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {model.device}",
-        "model": model.fingerprint,
-        "torch": torch.__version__,
-        "masker_iou_on_structures": round(mean(seen), 3),
-        "ways": {way: asdict(found) for way, found in overall.items()},
-        "balanced_by_kind": {kind: asdict(found) for kind, found in by_kind.items()},
-        "own_mask_iou": own,
-        "reconstruction_error_levels": again,
-    }
-    (RESULTS / "appearance_transfer.json").write_text(json.dumps(record, indent=2) + "\n")
+    write(
+        "appearance_transfer",
+        f"--pairs {pairs}",
+        {
+            "masker_iou_on_structures": round(mean(seen), 3),
+            "ways": {way: asdict(found) for way, found in overall.items()},
+            "balanced_by_kind": {kind: asdict(found) for kind, found in by_kind.items()},
+            "own_mask_iou": own,
+            "reconstruction_error_levels": again,
+        },
+        model,
+    )
 
 
 if __name__ == "__main__":

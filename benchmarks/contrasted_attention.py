@@ -15,12 +15,9 @@ Memory on the CPU (on Linux) is the growth of a fresh process's peak resident si
 
 from __future__ import annotations
 
-import json
 import multiprocessing
-import platform
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -29,7 +26,7 @@ import torch
 import typer
 from torch import Tensor
 
-from benchmarks.style_distance import RESULTS
+from benchmarks.record import write
 from core.attention.contrast import contrasted_attention
 from core.attention.merged import attention_with_log_sum
 from core.diffusion.model import best_device
@@ -135,15 +132,11 @@ def main(repeat: Annotated[int, typer.Option(min=1)] = 3) -> None:
         peaks = {tokens: round(peak_megabytes(name, tokens), 1) for tokens in sizes}
         found["peak_megabytes"][name] = peaks
         typer.echo(f"{name}: peak MB by tokens {peaks}")
-    record = {
-        "command": f"python -m benchmarks.contrasted_attention --repeat {repeat}",
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {best_device()}, {torch.get_num_threads()} thread(s)",
-        "torch": torch.__version__,
-        **found,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "contrasted_attention.json").write_text(json.dumps(record, indent=2) + "\n")
+    write(
+        "contrasted_attention",
+        f"--repeat {repeat}",
+        found,
+    )
 
 
 if __name__ == "__main__":

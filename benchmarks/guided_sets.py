@@ -17,11 +17,8 @@ is more alike.
 
 from __future__ import annotations
 
-import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from itertools import combinations
 from statistics import mean, stdev
 from typing import Annotated, Any
@@ -31,9 +28,9 @@ import typer
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.record import write
 from benchmarks.style_distance import (
     MODELS,
-    RESULTS,
     WAYS,
     StyleSet,
     gram_distance,
@@ -254,18 +251,17 @@ def main(
         typer.echo(name)
         for figure, spread in found[name].items():
             typer.echo(f"  {figure:40} {spread}")
-    record = {
-        "command": f"python -m benchmarks.guided_sets --sets {sets} --steps {steps}",
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {model.device}",
-        "model": model.fingerprint,
-        "torch": torch.__version__,
-        "figures": {
-            name: {figure: vars(spread) for figure, spread in spreads.items()}
-            for name, spreads in found.items()
+    write(
+        "guided_sets",
+        f"--sets {sets} --steps {steps}",
+        {
+            "figures": {
+                name: {figure: vars(spread) for figure, spread in spreads.items()}
+                for name, spreads in found.items()
+            }
         },
-    }
-    (RESULTS / "guided_sets.json").write_text(json.dumps(record, indent=2) + "\n")
+        model,
+    )
 
 
 if __name__ == "__main__":

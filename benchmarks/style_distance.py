@@ -17,14 +17,10 @@ on which to read the rest.
 
 from __future__ import annotations
 
-import json
-import platform
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Annotated
 
@@ -36,6 +32,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from benchmarks.record import write
 from core.algorithms.style_aligned import style_aligned
 from core.contract.images import Upload
 from core.contract.models import BUILT_IN_MODELS, load_catalog
@@ -47,7 +44,6 @@ from training.scenes import scene
 from training.world import BACKGROUNDS, COLOUR_NAMES, STYLES, SUBJECTS, Content, Thing
 
 MODELS = BUILT_IN_MODELS.parent
-RESULTS = Path(__file__).parent / "results"
 TARGETS_A_SET = 4
 STYLE_STAGES = 3
 
@@ -230,19 +226,18 @@ def main(
     typer.echo(f"real scenes: {', '.join(f'{n} {d:.3f}' for n, d in scenes.items())}")
     for name, figures in found.items():
         show(f"reference {name}", figures)
-    RESULTS.mkdir(exist_ok=True)
-    record = {
-        "command": f"python -m benchmarks.style_distance --sets {sets} --steps {steps}",
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {model.device}",
-        "model": model.fingerprint,
-        "torch": torch.__version__,
-        "scenes": scenes,
-        "references": {
-            name: {way: asdict(f) for way, f in figures.items()} for name, figures in found.items()
+    write(
+        "style_distance",
+        f"--sets {sets} --steps {steps}",
+        {
+            "scenes": scenes,
+            "references": {
+                name: {way: asdict(f) for way, f in figures.items()}
+                for name, figures in found.items()
+            },
         },
-    }
-    (RESULTS / "style_distance.json").write_text(json.dumps(record, indent=2) + "\n")
+        model,
+    )
 
 
 if __name__ == "__main__":

@@ -79,4 +79,4 @@ def _predictor(
     leader = Leader(guidance.rows(slice(0, 1)), case.inputs["in.reference_latent"])
     leading = plain_leading(model, leader, sharing, layers, case.document["num_inference_steps"])
     rest, per_batch = guidance.rows(slice(1, None)), params["view_batch_size"]
-    return leading, following_windows(model, leading, rest, sharing, layers, windows, per_batch)
+    return leading, following_windows(model, leading, rest, windows, per_batch)

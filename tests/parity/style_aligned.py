@@ -190,7 +190,7 @@ def shared_trajectory(
         return torch.stack(kept)
     leading = plain_leading(model, leader, sharing, layers, steps)
     size = (noise.shape[-2], noise.shape[-1])
-    predictor = following(model, leading, rest, sharing, layers, size, control)
+    predictor = following(model, leading, rest, size, control)
 
     def keep_both(_: int, latents: Tensor) -> Tensor:
         kept.append(torch.cat([*leading.latents, latents]))

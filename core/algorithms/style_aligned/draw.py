@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from core.algorithms.style_aligned.controls import control_on
-from core.algorithms.style_aligned.leaders import Leader, Leading, masks_of, shares_of
+from core.algorithms.style_aligned.leaders import Leader, Leading, masks_of
 from core.algorithms.style_aligned.panorama import (
     following_windows,
     region_masks,
@@ -17,7 +17,6 @@ from core.algorithms.style_aligned.panorama import (
 )
 from core.algorithms.style_aligned.plans import (
     Layers,
-    following_plan,
     pooled_plan,
     shared_layers,
 )
@@ -66,11 +65,11 @@ def draw(
         return [latents[:1]], latents[1:]
     leading = Leading(model, leaders, sharing, layers, steps, adapters)
     if request.panorama:
-        predictor = _panorama(model, request.panorama, leading, guidance, request, layers)
+        predictor = _panorama(model, request.panorama, leading, guidance, request)
     else:
         size = (noise.shape[-2], noise.shape[-1])
         control = control_on(model, request, maps)
-        predictor = following(model, leading, guidance, sharing, layers, size, control)
+        predictor = following(model, leading, guidance, size, control)
 
     def after_step(step: int, latents: Tensor) -> Tensor:
         told(step, latents)
@@ -84,8 +83,6 @@ def following(
     model: DiffusionModel,
     leading: Leading,
     guidance: Guidance,
-    sharing: Sharing,
-    layers: Layers,
     size: tuple[int, int],
     control: Control | None = None,
 ) -> Predictor:
@@ -94,15 +91,7 @@ def following(
     guidance: a row for each target; for none, the references go alone. size: the targets'
     height and width in latents.
     """
-    masks = masks_of(leading.leaders, *size)
-    plan = following_plan(
-        layers,
-        sharing,
-        leading.memories,
-        shares_of(leading.leaders, masks).on(model.device),
-        [leader.score_shift for leader in leading.leaders],
-        halves=guidance.halves,
-    )
+    plan = leading.followed(masks_of(leading.leaders, *size), guidance.halves)
 
     def predictor(step: int, timestep: Tensor, latents: Tensor) -> Tensor:
         leading.advance(step, timestep)
@@ -121,7 +110,6 @@ def _panorama(
     leading: Leading,
     guidance: Guidance,
     request: StyleAlignedRequest,
-    layers: Layers,
 ) -> Predictor:
     factor = model.latent_factor
     windows = windows_over(
@@ -134,8 +122,6 @@ def _panorama(
         model,
         leading,
         guidance,
-        request.sharing,
-        layers,
         windows,
         settled(panorama.views_per_batch),
         masks=region_masks(panorama, leading.leaders, factor),

@@ -13,8 +13,8 @@ from PIL import Image, ImageOps
 from safetensors.torch import load, save
 from torch import Tensor
 
-from core.algorithms.style_aligned.plans import Layers, remembering_plan
-from core.attention.control import attention_control
+from core.algorithms.style_aligned.plans import Layers, following_plan, remembering_plan
+from core.attention.control import AttentionPlan, attention_control
 from core.attention.memory import Memory
 from core.attention.shares import Shares
 from core.contract.images import Upload
@@ -196,11 +196,27 @@ class Leading:
     ) -> None:
         self.model = model
         self.leaders = leaders
+        self.sharing = sharing
+        self.layers = layers
         self.adapters = adapters
         self.scheduler = scheduler_for(model, steps)
         self.latents = [leader.start.to(model.device, model.dtype) for leader in leaders]
         self.memories = [Memory() for _ in leaders]
         self.plans = [remembering_plan(layers, sharing, memory) for memory in self.memories]
+
+    def followed(self, masks: Tensor | None, halves: int) -> AttentionPlan:
+        """What to install for targets that follow all references.
+
+        masks: where they follow each, as `shares_of` takes them. halves: of the targets' batch.
+        """
+        return following_plan(
+            self.layers,
+            self.sharing,
+            self.memories,
+            shares_of(self.leaders, masks).on(self.model.device),
+            [leader.score_shift for leader in self.leaders],
+            halves=halves,
+        )
 
     def advance(self, step: int, timestep: Tensor) -> None:
         """Take every reference through one step."""

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from core.algorithms.style_aligned.leaders import Leader, Leading, masks_of, shares_of
-from core.algorithms.style_aligned.plans import Layers, following_plan
+from core.algorithms.style_aligned.leaders import Leader, Leading, masks_of
 from core.attention.control import attention_control
 from core.contract.panorama import Panorama, Region
 from core.contract.requests import settled
-from core.contract.style_aligned import Sharing
 from core.diffusion.denoise import Guidance, Predictor, predict
 from core.diffusion.model import DiffusionModel
 from core.diffusion.windows import Window, multi_diffusion
@@ -23,8 +21,6 @@ def following_windows(
     model: DiffusionModel,
     leading: Leading,
     guidance: Guidance,
-    sharing: Sharing,
-    layers: Layers,
     windows: Sequence[Window],
     per_batch: int,
     *,
@@ -46,16 +42,7 @@ def following_windows(
     plans = []
     for batch in batches:
         cropped = None if masks is None else torch.cat([window.crop(masks) for window in batch])
-        plans.append(
-            following_plan(
-                layers,
-                sharing,
-                leading.memories,
-                shares_of(leading.leaders, cropped).on(model.device),
-                [leader.score_shift for leader in leading.leaders],
-                halves=guidance.halves,
-            )
-        )
+        plans.append(leading.followed(cropped, guidance.halves))
 
     def predict_windows(batch: int, step: int, timestep: Tensor, latents: Tensor) -> Tensor:
         if batch == 0:

@@ -1,0 +1,34 @@
+"""Results on disk: figures beside the command, the date and the machine that gave them."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.diffusion.model import DiffusionModel, best_device
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def write(
+    name: str, options: str, figures: Mapping[str, Any], model: DiffusionModel | None = None
+) -> None:
+    """Write `results/<name>.json` for a run of `python -m benchmarks.<name> <options>`."""
+    device = best_device() if model is None else model.device
+    record: dict[str, Any] = {
+        "command": f"python -m benchmarks.{name} {options}",
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{platform.machine()}, {device}, {torch.get_num_threads()} thread(s)",
+        "torch": torch.__version__,
+    }
+    if model is not None:
+        record["model"] = model.fingerprint
+    RESULTS.mkdir(exist_ok=True)
+    document = json.dumps(record | dict(figures), indent=2)
+    (RESULTS / f"{name}.json").write_text(document + "\n")
