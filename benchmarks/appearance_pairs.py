@@ -17,7 +17,7 @@ from core.contract.pictures import Surroundings, alone
 from training.scenes import Scene, scene
 from training.world import BACKGROUNDS, COLOUR_NAMES, STYLES, SUBJECTS, Content, Thing
 
-_STRUCTURE, _APPEARANCE = "img_" + 32 * "0", "img_" + 32 * "1"
+_STRUCTURE, _APPEARANCE = (f"img_{number:032d}" for number in range(2))
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from typing import Annotated, Any
 import typer
 from PIL import Image, ImageDraw, ImageFont
 
+from benchmarks.appearance_pairs import make_pairs
 from benchmarks.style_distance import WAYS, load
-from core.algorithms.style_aligned import style_aligned
+from core import catalog
 from core.contract.pictures import Picture, alone
 from core.contract.style_aligned import Sharing, StyleAlignedRequest
 from core.diffusion.model import DiffusionModel
@@ -40,6 +41,7 @@ class Row:
     label: str
     request: dict[str, Any]
     uploads: Sequence[Image.Image] = ()
+    technique: str = "style-aligned"
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,20 @@ EXHIBITS = {
             )
         ],
     ),
+    "appearance-transfer": Exhibit(
+        "The shape of one picture in the look of another",
+        "Structure, appearance, and what came of them: the first eight pairs of the benchmark.",
+        [
+            Row(
+                f"{pair.structure.content.things[0].subject}, {pair.structure.content.style}; "
+                f"{pair.appearance.content.things[0].subject}, {pair.appearance.content.style}",
+                pair.request({}).model_dump(mode="json", exclude_defaults=True),
+                [Image.fromarray(s.picture) for s in (pair.structure, pair.appearance)],
+                technique="appearance-transfer",
+            )
+            for pair in make_pairs(8)
+        ],
+    ),
     "ablations": Exhibit(
         "What sharing is made of",
         "The same noise with more and more of the method; last, all pictures attending to all.",
@@ -234,17 +250,19 @@ EXHIBITS = {
 
 
 def pictures_of(model: DiffusionModel, row: Row) -> list[Image.Image]:
-    """References, what the ControlNet sees, and pictures, in this order."""
-    request = StyleAlignedRequest.model_validate(row.request).resolve(model.spec)
+    """What was given, what the ControlNet sees, and what was drawn, in this order."""
+    technique = catalog.technique(row.technique)
+    request = technique.request.model_validate(row.request).resolve(model.spec)
     shown = {f"img_{number:032d}": image for number, image in enumerate(row.uploads)}
     around = replace(alone(), image=lambda image: shown[image.upload].convert("RGB"))
-    made = [m for m in style_aligned(model, request, around) if isinstance(m, Picture)]
-    kinds = ("reference", "control", "image")
-    pictures = [p for kind in kinds for p in made if p.kind == kind]
-    if not request.draws_references_apart:
-        pictures = pictures[1:]  # the reference is the first picture
-    controls = [p for p in pictures if p.kind == "control"]
-    return [p.image for p in pictures if p not in controls[1:]]
+    made = [m for m in technique.load()(model, request, around) if isinstance(m, Picture)]
+    given = list(row.uploads) if row.technique == "appearance-transfer" else []
+    if isinstance(request, StyleAlignedRequest) and not request.draws_references_apart:
+        made = made[1:]  # the reference is the first picture
+    control = [p.image for p in made if p.kind == "control"][:1]
+    kinds = ("reference", "output", "image")
+    drawn = {kind: [p.image for p in made if p.kind == kind] for kind in kinds}
+    return [*given, *drawn["reference"], *control, *drawn["output"], *drawn["image"]]
 
 
 def sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Image:
