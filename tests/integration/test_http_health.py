@@ -8,6 +8,7 @@ import httpx
 import pytest
 from redis import Redis
 
+from core.catalog import TECHNIQUES
 from core.contract.settings import Settings
 from core.jobs.workers import WorkerInfo, announce
 from core.storage.disk import DiskStore
@@ -33,7 +34,9 @@ def test_models_tell_what_can_be_asked_and_where_they_are_warm(
     (model,) = answer["models"]
     assert model["name"] == "tiny-world"
     assert model["family"] == "sd1"
-    assert model["techniques"] == ["style-aligned"]
+    assert model["techniques"] == sorted(TECHNIQUES)
+    assert model["controls"] == ["canny"]
+    assert [adapter["name"] for adapter in model["adapters"]] == ["snail-lora", "snail-word"]
     assert model["width"] % model["grid"] == 0
     assert model["warm_workers"] == ["worker-of-default"]
 
