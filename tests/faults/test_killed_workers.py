@@ -122,7 +122,7 @@ def test_a_data_set_killed_twice_ends_complete_and_makes_no_picture_twice(
 ) -> None:
     until("a worker", lambda: client.get("/readyz").status_code == 200)
     body = {"prompts": [f"a cat {n}" for n in range(200)], "dataset": True, "seed": 1}
-    body |= {"sampling": {"steps": 2}}
+    body |= {"sampling": {"steps": 1}}
     job = client.post("/v1/style-aligned", json=body).raise_for_status().json()
     shown = []
     for count in (60, 130):

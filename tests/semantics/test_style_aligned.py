@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(600)
 @pytest.fixture(scope="module")
 def figures() -> dict[str, Figures]:
     model, judge = load()
-    return measure(model, judge, style_sets(16, targets=3), steps=12)
+    return measure(model, judge, style_sets(10, targets=3), steps=12)
 
 
 def test_sharing_brings_targets_nearer_to_the_reference(figures: dict[str, Figures]) -> None:
@@ -36,6 +36,6 @@ def test_subjects_stay_recognisable(figures: dict[str, Figures]) -> None:
 
 def test_a_given_pictures_style_is_brought_too() -> None:
     model, judge = load()
-    figures = measure(model, judge, style_sets(8, targets=3), steps=12, given=True)
+    figures = measure(model, judge, style_sets(6, targets=3), steps=12, given=True)
     assert figures["shared"].distance < 0.7 * figures["independent"].distance
     assert figures["shared"].subject_accuracy > figures["independent"].subject_accuracy - 0.15

@@ -75,9 +75,12 @@ def test_depths_come_from_the_depth_model_in_the_pictures_size(
     assert np.asarray(found).std() > 0
 
 
-def test_networks_that_are_not_there_are_said_to_be_missing(model: DiffusionModel) -> None:
-    controls = {"canny": ControlSource(source="nowhere/at-all")}
-    update = {"controls": controls, "depth_estimator": "nowhere/at-all"}
+def test_networks_that_are_not_there_are_said_to_be_missing(
+    model: DiffusionModel, tmp_path: Path
+) -> None:
+    nowhere = str(tmp_path / "nothing")
+    controls = {"canny": ControlSource(source=nowhere)}
+    update = {"controls": controls, "depth_estimator": nowhere}
     missing = replace(model, spec=model.spec.model_copy(update=update), beside={})
     with pytest.raises(ModelUnavailable, match="ControlNet"):
         missing.controlnet("canny")
