@@ -6,9 +6,9 @@ import base64
 import binascii
 import re
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 IMAGE_ID = re.compile(r"img_[0-9a-f]{32}")
 MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
@@ -48,7 +48,16 @@ class InlineImage(_Input):
             raise ValueError("the data is no base64") from error
 
 
-ImageInput = Upload | InlineImage
+def _kind_of_image(value: Any) -> str:
+    if isinstance(value, dict):
+        return "data" if "data" in value else "upload"
+    return "data" if isinstance(value, InlineImage) else "upload"
+
+
+ImageInput = Annotated[
+    Annotated[Upload, Tag("upload")] | Annotated[InlineImage, Tag("data")],
+    Discriminator(_kind_of_image),
+]
 
 
 class ImageInfo(BaseModel):
