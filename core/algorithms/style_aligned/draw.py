@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from PIL import Image
@@ -42,20 +43,25 @@ Told = Callable[[int, Tensor], None]
 """Called after each step with its index and all latents."""
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """What stays the same through all chunks of a job."""
+
+    model: DiffusionModel
+    request: StyleAlignedRequest
+    leaders: Sequence[Leader]
+    adapters: Adapters
+
+
 def draw(
-    model: DiffusionModel,
-    request: StyleAlignedRequest,
-    leaders: Sequence[Leader],
-    prompts: Sequence[Prompt],
-    maps: Sequence[Image.Image],
-    adapters: Adapters,
-    told: Told,
+    drawing: Drawing, prompts: Sequence[Prompt], maps: Sequence[Image.Image], told: Told
 ) -> tuple[list[Tensor], Tensor]:
     """Final latents of the references, (1, channels, h, w) each, and of the pictures.
 
     prompts: what is drawn in one go, one of them for a panorama. maps: for each of them what
     the ControlNet sees, or nothing.
     """
+    model, request, leaders = drawing.model, drawing.request, drawing.leaders
     steps, sharing = settled(request.sampling.steps), request.sharing
     layers = shared_layers(model.unet, sharing)
     noise = _noise(model, request, prompts)
@@ -63,7 +69,7 @@ def draw(
     if sharing.full:
         latents = draw_pooled(model, leaders[0], guidance, sharing, layers, noise, steps, told)
         return [latents[:1]], latents[1:]
-    leading = Leading(model, leaders, sharing, layers, steps, adapters)
+    leading = Leading(model, leaders, sharing, layers, steps, drawing.adapters)
     if request.panorama:
         predictor = _panorama(model, request.panorama, leading, guidance, request)
     else:

@@ -11,13 +11,13 @@ from PIL import Image
 from torch import Tensor
 
 from core.algorithms.style_aligned.controls import control_maps
-from core.algorithms.style_aligned.draw import draw
+from core.algorithms.style_aligned.draw import Drawing, draw
 from core.algorithms.style_aligned.leaders import Leader, leaders_of
 from core.contract.jobs import Progress
 from core.contract.pictures import File, Made, Picture, Report, Surroundings
 from core.contract.requests import Prompt, settled
 from core.contract.style_aligned import StyleAlignedRequest
-from core.diffusion.adapters import Adapters, adapted
+from core.diffusion.adapters import adapted
 from core.diffusion.images import decode_image, grid
 from core.diffusion.model import DiffusionModel
 
@@ -46,16 +46,14 @@ def style_aligned(
     made: dict[str, Image.Image] = {}
     used = [(model.spec.adapters[use.name], use.weight) for use in request.adapters]
     with adapted(model, used) as adapters:
+        drawing = Drawing(model, request, leaders, adapters)
         for index, chunk in enumerate(chunks):
             if around.finished(_image_stem(chunk[-1].number if chunk else 0)):
                 continue  # the last of a chunk is finished last
             progress = _ChunkProgress(
                 around.report, index, len(chunks), settled(request.sampling.steps)
             )
-            first = index == 0
-            for picture in _chunk(
-                model, request, around, leaders, chunk, adapters, progress, first
-            ):
+            for picture in _chunk(drawing, around, chunk, progress):
                 if request.output.grid:
                     made[picture.stem] = picture.image
                 if around.finished(picture.stem) is None:
@@ -78,25 +76,17 @@ def _chunks(model: DiffusionModel, request: StyleAlignedRequest) -> list[list[Ta
 
 
 def _chunk(
-    model: DiffusionModel,
-    request: StyleAlignedRequest,
-    around: Surroundings,
-    leaders: Sequence[Leader],
-    chunk: Sequence[Target],
-    adapters: Adapters,
-    progress: _ChunkProgress,
-    first: bool,
+    drawing: Drawing, around: Surroundings, chunk: Sequence[Target], progress: _ChunkProgress
 ) -> Iterator[Picture]:
-    """Draw a chunk; of the first one also the references are shown."""
+    """Draw a chunk; with the first one also the references are shown."""
+    model, request, leaders = drawing.model, drawing.request, drawing.leaders
     progress.begin()
     maps = control_maps(model, request, around, [target.number for target in chunk])
-    references, latents = draw(
-        model, request, leaders, [t.prompt for t in chunk], maps, adapters, progress.denoised
-    )
-    if first:
-        for stem, leader, picture in zip(
-            _reference_stems(leaders), leaders, references, strict=True
-        ):
+    prompts = [target.prompt for target in chunk]
+    references, latents = draw(drawing, prompts, maps, progress.denoised)
+    if progress.chunk == 0:
+        stems = _reference_stems(leaders)
+        for stem, leader, picture in zip(stems, leaders, references, strict=True):
             progress.decoding()
             image = decode_image(model, picture)
             yield Picture(stem, "reference", image, leader.about)
