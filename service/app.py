@@ -9,7 +9,7 @@ from functools import partial
 from fastapi import FastAPI
 
 from core.contract.settings import Settings
-from service import artifacts, health, images, jobs, models, problems, techniques
+from service import artifacts, health, images, jobs, listing, models, problems, techniques
 from service.backends import opened
 from service.documentation import API_VERSION, document
 from service.middleware import RequestContext
@@ -41,7 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.is_stopping = lambda: False
     app.add_middleware(RequestContext)
     problems.install(app)
-    for part in (techniques, jobs, artifacts, images, models, health):
+    for part in (techniques, jobs, listing, artifacts, images, models, health):
         app.include_router(part.router)
     app.openapi = partial(document, app)  # type: ignore[method-assign]
     return app

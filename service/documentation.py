@@ -28,7 +28,7 @@ _WHY = {
     401: "No API key, or one that is not known.",
     403: "The URL was not signed by this service.",
     404: "There is no such thing, or it is another key's.",
-    409: "The job is final.",
+    409: "The state of the job does not allow it: the detail names the state.",
     410: "The URL has expired, and the file with it.",
     413: "The body is too large.",
     415: "The body is not sent as JSON.",

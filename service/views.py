@@ -97,6 +97,24 @@ class JobView(View):
     links: JobLinks
 
 
+class JobSummary(View):
+    """A job in a list: without its request, its files and what was measured."""
+
+    id: str
+    technique: str
+    status: JobStatus
+    model: str
+    metadata: dict[str, str] = Field(description="That of the request.")
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    expires_at: datetime | None
+    attempt: int = Field(description="Runs begun; above 1 where a worker was lost.")
+    progress: Progress | None = Field(description="While running.")
+    error: Problem | None = Field(description="Why it failed.")
+    links: JobLinks
+
+
 def job_path(job_id: str) -> str:
     return f"/v1/jobs/{job_id}"
 
@@ -112,8 +130,6 @@ def files_expire_at(job: Job) -> datetime:
 
 def job_view(job: Job, queue: QueueView | None, base_url: str, secret: bytes) -> JobView:
     """`job` as its owner sees it, with URLs below `base_url`, which has no final slash."""
-    path = job_path(job.id)
-
     expires = int(files_expire_at(job).timestamp())
 
     def url(artifact: Artifact) -> str:
@@ -136,12 +152,38 @@ def job_view(job: Job, queue: QueueView | None, base_url: str, secret: bytes) ->
         artifacts=_with_urls(job.artifacts, url),
         measures=job.measures,
         warnings=job.warnings,
-        error=None if job.error is None else of_job(job.error, path),
-        links=JobLinks(
-            self=base_url + path,
-            cancel=None if job.is_final else f"{base_url}{path}/cancel",
-        ),
+        error=_error(job),
+        links=job_links(job, base_url),
     )
+
+
+def job_summary(job: Job, base_url: str) -> JobSummary:
+    """`job` in a list of its owner's."""
+    return JobSummary(
+        id=job.id,
+        technique=job.technique,
+        status=job.status,
+        model=job.request["model"],
+        metadata=job.request["metadata"],
+        created_at=job.created_at,
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+        expires_at=job.expires_at,
+        attempt=job.attempt,
+        progress=job.progress,
+        error=_error(job),
+        links=job_links(job, base_url),
+    )
+
+
+def job_links(job: Job, base_url: str) -> JobLinks:
+    """Where the job is, and what can be done with it now."""
+    url = base_url + job_path(job.id)
+    return JobLinks(self=url, cancel=None if job.is_final else f"{url}/cancel")
+
+
+def _error(job: Job) -> Problem | None:
+    return None if job.error is None else of_job(job.error, job_path(job.id))
 
 
 def _with_urls(
