@@ -74,13 +74,22 @@ redis.call('HINCRBY', KEYS[1], 'revision', 1)
 return 1
 """
 
-# KEYS: job, queued, the owner's jobs.  ARGV: id, entry among the owner's jobs, then pairs.
-# Records a new job.
+# KEYS: job, queued, the owner's jobs, what is kept for an idempotency key.
+# ARGV: id, entry among the owner's jobs, fingerprint or "" where there is no such key, seconds
+# to keep it, then pairs.
+# Records a new job, and in the same step that the idempotency key is used. Returns what was
+# kept for the key before, in which case nothing is recorded, else "".
 CREATE = """
+if ARGV[3] ~= '' then
+  local kept = redis.call('GET', KEYS[4])
+  if kept then return kept end
+  redis.call('SET', KEYS[4], ARGV[1] .. ' ' .. ARGV[3], 'EX', ARGV[4])
+end
 local clock = redis.call('TIME')
-redis.call('HSET', KEYS[1], unpack(ARGV, 3))
+redis.call('HSET', KEYS[1], unpack(ARGV, 5))
 redis.call('ZADD', KEYS[2], tonumber(clock[1]) + tonumber(clock[2]) / 1000000, ARGV[1])
 redis.call('ZADD', KEYS[3], 0, ARGV[2])
+return ''
 """
 
 # KEYS: job, published, the owner's jobs.  ARGV: entry among the owner's jobs, final statuses

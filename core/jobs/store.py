@@ -28,6 +28,7 @@ from core.contract.jobs import (
     Progress,
 )
 from core.jobs import scripts
+from core.jobs.idempotency import KEPT_SECONDS, Once, same_job
 from core.jobs.record import (
     QUEUED,
     RUNNING,
@@ -61,13 +62,19 @@ class JobStore:
         self._create_script = redis.register_script(scripts.CREATE)
         self._remove_script = redis.register_script(scripts.REMOVE)
 
-    def create(self, job: Job) -> None:
-        """Record a new queued job; from here on it will not be lost."""
+    def create(self, job: Job, submission: Once | None = None) -> str:
+        """Record a new queued job; from here on it will not be lost. Returns its id.
+
+        Where the submission has become a job before, that one's, and nothing is recorded.
+        Raises IdempotencyMismatch.
+        """
         fields = {name: value for name, value in dict(job).items() if name != "artifacts"}
-        self._create_script(
-            keys=[job_key(job.id), QUEUED, owned_key(job.owner)],
-            args=[job.id, owned_entry(job), *pairs(fields)],
+        name, fingerprint = (submission.name, submission.fingerprint) if submission else ("", "")
+        kept = self._create_script(
+            keys=[job_key(job.id), QUEUED, owned_key(job.owner), name],
+            args=[job.id, owned_entry(job), fingerprint, KEPT_SECONDS, *pairs(fields)],
         )
+        return same_job(kept, submission) if submission and kept else job.id
 
     def get(self, job_id: str) -> Job:
         """The record of a job. Raises NotFound."""

@@ -33,7 +33,8 @@ SHAPES: dict[str, type[BaseModel]] = {
     for shape in (JobView, JobList, ModelList, Problem, NotReady, Health, Readiness)
 }
 BODY = {"prompts": ["a cat"]}
-SOMETIMES = {"Preference-Applied", "Retry-After"}  # when waited for, and while not final
+# When waited for, when sent again, and while not final.
+SOMETIMES = {"Preference-Applied", "Idempotent-Replayed", "Retry-After"}
 NO_JOB = "/v1/jobs/job_00000000000000000000000000000000"
 
 
