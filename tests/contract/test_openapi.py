@@ -65,7 +65,7 @@ def check(answer: httpx.Response, operation_id: str) -> None:
     if not answer.content:
         assert "content" not in documented
         return
-    media_type = answer.headers["content-type"]
+    media_type = answer.headers["content-type"].partition(";")[0]
     content = documented["content"].get(media_type) or documented["content"].get("image/*")
     assert content, f"{operation_id} does not document {media_type}"
     if "$ref" in content["schema"]:
@@ -121,6 +121,7 @@ def test_every_operation_reads_well() -> None:
         "listJobs",
         "cancelJob",
         "deleteJob",
+        "streamJobEvents",
         "getArtifact",
         "uploadImage",
         "getImage",
@@ -216,6 +217,10 @@ def test_every_state_of_a_job_answers_as_documented(
     check(client.post(f"{path}/cancel"), "cancelJob")
     store.fail(failing, JobError(code="out-of-memory", detail="Too large.", retryable=False))
     check(client.get(f"/v1/jobs/{failed.id}"), "getJob")
+    stream = client.get(f"/v1/jobs/{failed.id}/events")
+    check(stream, "streamJobEvents")
+    done = {"Last-Event-ID": stream.text.rpartition("id: ")[2].partition("\r")[0]}
+    check(client.get(f"/v1/jobs/{failed.id}/events", headers=done), "streamJobEvents")
     check(client.get("/v1/jobs"), "listJobs")
     check(client.get("/v1/jobs?limit=0"), "listJobs")
     check(client.delete(path), "deleteJob")
@@ -224,6 +229,7 @@ def test_every_state_of_a_job_answers_as_documented(
 def test_what_is_not_there_answers_as_documented(client: httpx.Client) -> None:
     check(client.get(NO_JOB), "getJob")
     check(client.delete(NO_JOB), "deleteJob")
+    check(client.get(f"{NO_JOB}/events"), "streamJobEvents")
     check(client.post(f"{NO_JOB}/cancel"), "cancelJob")
     check(client.get(f"{NO_JOB}/artifacts/a.png"), "getArtifact")
     check(client.get(f"{NO_JOB}/artifacts/a.png?signature=0"), "getArtifact")
