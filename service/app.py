@@ -10,7 +10,18 @@ from fastapi import FastAPI
 
 from core.contract.settings import Settings
 from core.jobs.changes import revisions
-from service import artifacts, events, health, images, jobs, listing, models, problems, techniques
+from service import (
+    archive,
+    artifacts,
+    events,
+    health,
+    images,
+    jobs,
+    listing,
+    models,
+    problems,
+    techniques,
+)
 from service.backends import opened
 from service.documentation import API_VERSION, document
 from service.middleware import RequestContext
@@ -47,7 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.is_stopping = lambda: False
     app.add_middleware(RequestContext)
     problems.install(app)
-    for part in (techniques, jobs, listing, events, artifacts, images, models, health):
+    for part in (techniques, jobs, listing, events, archive, artifacts, images, models, health):
         app.include_router(part.router)
     app.openapi = partial(document, app)  # type: ignore[method-assign]
     return app

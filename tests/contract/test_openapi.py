@@ -123,6 +123,7 @@ def test_every_operation_reads_well() -> None:
         "deleteJob",
         "streamJobEvents",
         "getArtifact",
+        "getArchive",
         "uploadImage",
         "getImage",
         "deleteImage",
@@ -217,6 +218,8 @@ def test_every_state_of_a_job_answers_as_documented(
     check(client.post(f"{path}/cancel"), "cancelJob")
     store.fail(failing, JobError(code="out-of-memory", detail="Too large.", retryable=False))
     check(client.get(f"/v1/jobs/{failed.id}"), "getJob")
+    check(client.get(f"{path}/artifacts.zip"), "getArchive")
+    check(client.get(f"/v1/jobs/{failed.id}/artifacts.zip"), "getArchive")
     stream = client.get(f"/v1/jobs/{failed.id}/events")
     check(stream, "streamJobEvents")
     done = {"Last-Event-ID": stream.text.rpartition("id: ")[2].partition("\r")[0]}
