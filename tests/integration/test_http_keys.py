@@ -47,6 +47,8 @@ def test_without_a_known_key_nothing_is_answered_but_401(
         ("GET", "/v1/jobs/job_0"),
         ("DELETE", "/v1/jobs/job_0"),
         ("POST", "/v1/jobs/job_0/cancel"),
+        ("GET", "/v1/jobs/job_0/events"),
+        ("GET", "/v1/jobs/job_0/artifacts.zip"),
         ("GET", "/v1/jobs/job_0/artifacts/image-000.png"),
     ):
         answer = guarded.request(method, path, headers=headers)
@@ -75,6 +77,8 @@ def test_anothers_job_answers_like_one_that_is_not_there(guarded: httpx.Client) 
         ("GET", ""),
         ("DELETE", ""),
         ("POST", "/cancel"),
+        ("GET", "/events"),
+        ("GET", "/artifacts.zip"),
         ("GET", "/artifacts/image-000.png"),
     ):
         theirs = guarded.request(method, f"/v1/jobs/{job_id}{path}", headers=BOB)
