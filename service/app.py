@@ -9,10 +9,23 @@ from functools import partial
 from fastapi import FastAPI
 
 from core.contract.settings import Settings
-from service import artifacts, health, images, jobs, models, problems, techniques
+from core.jobs.changes import revisions
+from service import (
+    archive,
+    artifacts,
+    events,
+    health,
+    images,
+    jobs,
+    listing,
+    models,
+    problems,
+    techniques,
+)
 from service.backends import opened
 from service.documentation import API_VERSION, document
 from service.middleware import RequestContext
+from service.watch import Watch
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -20,7 +33,11 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with opened(settings) as app.state.backends:
+        with opened(settings) as backends:
+            app.state.backends = backends
+            app.state.watch = Watch(
+                partial(revisions, backends.redis), lambda: app.state.is_stopping()
+            )
             yield
 
     app = FastAPI(
@@ -41,7 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.is_stopping = lambda: False
     app.add_middleware(RequestContext)
     problems.install(app)
-    for part in (techniques, jobs, artifacts, images, models, health):
+    for part in (techniques, jobs, listing, events, archive, artifacts, images, models, health):
         app.include_router(part.router)
     app.openapi = partial(document, app)  # type: ignore[method-assign]
     return app

@@ -98,7 +98,7 @@ def get_artifact(
     if part:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{artifact.size_bytes}"
     return StreamingResponse(
-        _read(_open(backends, job, artifact), start, end),
+        _read(open_artifact(backends, job, artifact), start, end),
         206 if part else 200,
         headers=headers,
         media_type=artifact.media_type,
@@ -124,7 +124,8 @@ def _headers(job: Job, artifact: Artifact, etag: str) -> dict[str, str]:
     }
 
 
-def _open(backends: Backends, job: Job, artifact: Artifact) -> BinaryIO:
+def open_artifact(backends: Backends, job: Job, artifact: Artifact) -> BinaryIO:
+    """A file of a job. Raises Gone or Unavailable."""
     try:
         return backends.places.artifacts.open(job.id, artifact.attempt, artifact.name)
     except FileNotFoundError:

@@ -28,12 +28,13 @@ _WHY = {
     401: "No API key, or one that is not known.",
     403: "The URL was not signed by this service.",
     404: "There is no such thing, or it is another key's.",
-    409: "The job is final.",
-    410: "The URL has expired, and the file with it.",
+    409: "The state of the job does not allow it: the detail names the state.",
+    410: "What it was about has expired or was deleted.",
     413: "The body is too large.",
     415: "The body is not sent as JSON.",
     416: "The range begins beyond the end of the file.",
-    422: "Fields are not valid: `errors` says which, and what would be accepted.",
+    422: "Fields or parameters are not valid: the detail, and `errors` for fields of a body, say "
+    "which, and what would be accepted.",
     500: "Any other failure.",
     503: "A part of the service does not answer. Try again after `Retry-After` seconds.",
 }

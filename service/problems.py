@@ -30,6 +30,7 @@ STATUSES = {
     INTERNAL_ERROR: 500,
     "invalid-request": 422,
     "malformed-json": 400,
+    "idempotency-mismatch": 422,
     "invalid-image": 422,
     "unauthorized": 401,
     "not-found": 404,

@@ -6,14 +6,16 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from redis.exceptions import RedisError
 
 from core.catalog import TECHNIQUES, Technique
+from core.contract.errors import Gone, NotFound
 from core.contract.jobs import Job, new_job_id
+from core.jobs.idempotency import earlier, once
 from service.auth import Caller
 from service.backends import Backends, WithBackends
 from service.body import read_json
@@ -26,8 +28,17 @@ router = APIRouter(tags=["Techniques"])
 _log = logging.getLogger(__name__)
 
 
-def submit_job(backends: Backends, technique: Technique, owner: str, body: bytes) -> Job:
-    """Record the job that `body` asks for and hand it to the workers."""
+def submit_job(
+    backends: Backends, technique: Technique, owner: str, body: bytes, key: str | None = None
+) -> tuple[Job, bool]:
+    """Record the job that `body` asks for and hand it to the workers.
+
+    With an idempotency key that was sent before: the job it has become then, and True.
+    """
+    submission = None if key is None else once(owner, key, technique.name, body)
+    # Looked at before the body: what was accepted once is not judged again.
+    if submission and (job_id := earlier(backends.redis, submission)):
+        return _replayed(backends, job_id), True
     effective = technique.effective(body, backends.models, backends.places.stored(owner))
     now = datetime.now(UTC)
     seconds = effective.deadline_seconds
@@ -43,22 +54,54 @@ def submit_job(backends: Backends, technique: Technique, owner: str, body: bytes
         deadline_at=None if seconds is None else now + timedelta(seconds=seconds),
         request=effective.model_dump(mode="json"),
     )
-    backends.jobs.create(job)
+    recorded = backends.jobs.create(job, submission)
+    if recorded != job.id:  # another request with the same key was quicker
+        return _replayed(backends, recorded), True
     try:
         backends.queue.deliver(job)
     except RedisError as error:
         # It is recorded, so it will run: the reaper delivers what the queue does not hold.
         _log.warning("%s is recorded but not yet delivered: %s", job.id, error)
-    return job
+    return job, False
+
+
+def _replayed(backends: Backends, job_id: str) -> Job:
+    try:
+        return backends.jobs.get(job_id)
+    except NotFound:
+        raise Gone(
+            "The job of this Idempotency-Key has expired or was deleted. "
+            "To run it again, send a new key."
+        ) from None
+
+
+def _wanted_key(
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            description="Names this submission, for example a UUID. Sent again within 24 h with "
+            "the same bytes, it answers with the same job instead of a second one.",
+            min_length=1,
+            max_length=255,
+            examples=["5f0c1a2b-3d4e-4f60-8a9b-0c1d2e3f4a5b"],
+        ),
+    ] = None,
+) -> str | None:
+    return idempotency_key
+
+
+IdempotencyKey = Annotated[str | None, Depends(_wanted_key)]
 
 
 def _submit_route(technique: Technique) -> Callable[..., Awaitable[Response]]:
     async def submit(
-        request: Request, backends: WithBackends, caller: Caller, wait: Wait
+        request: Request, backends: WithBackends, caller: Caller, wait: Wait, key: IdempotencyKey
     ) -> Response:
         body = await read_json(request, backends.settings.max_body_bytes)
-        job = await run_in_threadpool(submit_job, backends, technique, caller, body)
+        job, is_replay = await run_in_threadpool(submit_job, backends, technique, caller, body, key)
         headers = {"Location": job_path(job.id)}
+        if is_replay:
+            headers["Idempotent-Replayed"] = "true"
         if wait is not None:
             read = partial(backends.jobs.get, job.id)
             job = await until_ended(job, read, wait, partial(no_more_waiting, request))
@@ -73,10 +116,11 @@ _HEADERS = (
     ETAG
     | {"Location": header("Path of the job.")}
     | {"Preference-Applied": header("`wait=N`, where the answer was held for a wait.")}
+    | {"Idempotent-Replayed": header("`true`, where the `Idempotency-Key` was sent before.")}
 )
 _SUCCESSES: Responses = {
     200: {
-        "description": "The job, final within the wait that was asked for.",
+        "description": "The job, which ended within the wait, or before it was sent again.",
         "model": JobView,
         "headers": _HEADERS,
     },
@@ -104,11 +148,11 @@ for _technique in TECHNIQUES.values():
         description=(
             "Records a job and answers with it at once; `GET` its `Location` until it is final. "
             "With `Prefer: wait=N` the answer is held until the job has ended (200) or N "
-            "seconds have passed (202)."
+            "seconds have passed (202). With an `Idempotency-Key` it can be sent again safely."
         ),
         status_code=202,
         response_model=JobView,
         response_description="The job, queued or running.",
-        responses=_SUCCESSES | problem_responses(400, 401, 413, 415, 422, 503),
+        responses=_SUCCESSES | problem_responses(400, 401, 410, 413, 415, 422, 503),
         openapi_extra={"requestBody": _request_body(_technique)},
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -36,6 +35,7 @@ class JobLinks(View):
     """What can be done with a job."""
 
     self: str
+    events: str = Field(description="Server-sent events, until the job is final.")
     cancel: str | None = Field(description="POST here to cancel it; null once it is final.")
 
 
@@ -64,6 +64,7 @@ class JobView(View):
                     "error": None,
                     "links": {
                         "self": "http://127.0.0.1:8000/v1/jobs/job_0123456789abcdef0123456789abcdef",
+                        "events": "http://127.0.0.1:8000/v1/jobs/job_0123456789abcdef0123456789abcdef/events",
                         "cancel": "http://127.0.0.1:8000/v1/jobs/job_0123456789abcdef0123456789abcdef/cancel",
                     },
                 }
@@ -97,6 +98,24 @@ class JobView(View):
     links: JobLinks
 
 
+class JobSummary(View):
+    """A job in a list: without its request, its files and what was measured."""
+
+    id: str
+    technique: str
+    status: JobStatus
+    model: str
+    metadata: dict[str, str] = Field(description="That of the request.")
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    expires_at: datetime | None
+    attempt: int = Field(description="Runs begun; above 1 where a worker was lost.")
+    progress: Progress | None = Field(description="While running.")
+    error: Problem | None = Field(description="Why it failed.")
+    links: JobLinks
+
+
 def job_path(job_id: str) -> str:
     return f"/v1/jobs/{job_id}"
 
@@ -112,14 +131,6 @@ def files_expire_at(job: Job) -> datetime:
 
 def job_view(job: Job, queue: QueueView | None, base_url: str, secret: bytes) -> JobView:
     """`job` as its owner sees it, with URLs below `base_url`, which has no final slash."""
-    path = job_path(job.id)
-
-    expires = int(files_expire_at(job).timestamp())
-
-    def url(artifact: Artifact) -> str:
-        query = signed_query(secret, job.id, artifact.name, expires)
-        return f"{base_url}{artifact_path(job.id, artifact.name)}?{query}"
-
     return JobView(
         id=job.id,
         technique=job.technique,
@@ -133,18 +144,48 @@ def job_view(job: Job, queue: QueueView | None, base_url: str, secret: bytes) ->
         queue=queue,
         progress=job.progress,
         request=job.request,
-        artifacts=_with_urls(job.artifacts, url),
+        artifacts=tuple(artifact_view(job, file, base_url, secret) for file in job.artifacts),
         measures=job.measures,
         warnings=job.warnings,
-        error=None if job.error is None else of_job(job.error, path),
-        links=JobLinks(
-            self=base_url + path,
-            cancel=None if job.is_final else f"{base_url}{path}/cancel",
-        ),
+        error=_error(job),
+        links=job_links(job, base_url),
     )
 
 
-def _with_urls(
-    artifacts: tuple[Artifact, ...], url: Callable[[Artifact], str]
-) -> tuple[ArtifactView, ...]:
-    return tuple(ArtifactView(**dict(artifact), url=url(artifact)) for artifact in artifacts)
+def artifact_view(job: Job, artifact: Artifact, base_url: str, secret: bytes) -> ArtifactView:
+    """A file of `job` with the URL by which anyone may read it."""
+    expires = int(files_expire_at(job).timestamp())
+    query = signed_query(secret, job.id, artifact.name, expires)
+    url = f"{base_url}{artifact_path(job.id, artifact.name)}?{query}"
+    return ArtifactView(**dict(artifact), url=url)
+
+
+def job_summary(job: Job, base_url: str) -> JobSummary:
+    """`job` in a list of its owner's."""
+    return JobSummary(
+        id=job.id,
+        technique=job.technique,
+        status=job.status,
+        model=job.request["model"],
+        metadata=job.request["metadata"],
+        created_at=job.created_at,
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+        expires_at=job.expires_at,
+        attempt=job.attempt,
+        progress=job.progress,
+        error=_error(job),
+        links=job_links(job, base_url),
+    )
+
+
+def job_links(job: Job, base_url: str) -> JobLinks:
+    """Where the job is, and what can be done with it now."""
+    url = base_url + job_path(job.id)
+    return JobLinks(
+        self=url, events=f"{url}/events", cancel=None if job.is_final else f"{url}/cancel"
+    )
+
+
+def _error(job: Job) -> Problem | None:
+    return None if job.error is None else of_job(job.error, job_path(job.id))

@@ -3,6 +3,7 @@
     AttentionPleaseError
     ├── InvalidRequest        the request, with a JSON pointer for each thing wrong
     ├── MalformedJson         what should be JSON is not
+    ├── IdempotencyMismatch   an idempotency key sent before with another request
     ├── InvalidImage          no picture, or one beyond the limits
     ├── NotFound              no such job, model or artifact, or not this caller's
     ├── Unauthorized          no key, or one that isn't known
@@ -83,6 +84,11 @@ class InvalidRequest(AttentionPleaseError):
 class MalformedJson(AttentionPleaseError):
     code = "malformed-json"
     title = "The body can't be read"
+
+
+class IdempotencyMismatch(AttentionPleaseError):
+    code = "idempotency-mismatch"
+    title = "The idempotency key is another request's"
 
 
 class InvalidImage(AttentionPleaseError):

@@ -4,22 +4,22 @@ A job is one hash, each field JSON. Two sorted sets stand beside it: `queued` (s
 time it was last handed to the queue) and `running` (scored by the end of its lease). Both
 are by the broker's clock, so those of workers don't matter. Each change is one Lua script that
 compares before it sets: a status only moves as `LEGAL_MOVES` allows, and a run only writes
-while its attempt is the job's last one (a fencing token).
+while its attempt is the job's last one (a fencing token). A sorted set for each owner lists
+their jobs.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from pydantic import BaseModel
 from redis import Redis
 
 from core.contract.errors import AttemptSuperseded, Conflict, JobError, NotFound
 from core.contract.jobs import (
+    FINAL,
     LEGAL_MOVES,
     Artifact,
     Job,
@@ -27,82 +27,19 @@ from core.contract.jobs import (
     JobWarning,
     Progress,
 )
-
-PREFIX = "attention-please:"
-QUEUED = PREFIX + "queued"
-RUNNING = PREFIX + "running"
-
-# KEYS: job, queued, running, published.  ARGV: id, to, allowed from (",a,b,"), fence or "",
-# lease seconds, "1" to move only a job whose lease is over, unix time at which to forget it or
-# "", then pairs.
-# Returns {the status found, the attempt it now has}; nothing changed unless that status is
-# among the allowed ones and the fence fits.
-_MOVE = """
-local status = redis.call('HGET', KEYS[1], 'status')
-if not status then return {'', 0} end
-status = string.sub(status, 2, -2)
-local attempt = tonumber(redis.call('HGET', KEYS[1], 'attempt'))
-local clock = redis.call('TIME')
-local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
-local refused = {'refused:' .. status, attempt}
-if not string.find(ARGV[3], ',' .. status .. ',', 1, true) then return refused end
-if ARGV[4] ~= '' and tonumber(ARGV[4]) ~= attempt then return refused end
-if ARGV[6] == '1' then
-  local lease = redis.call('ZSCORE', KEYS[3], ARGV[1])
-  if lease and tonumber(lease) > now then return refused end
-end
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('ZREM', KEYS[3], ARGV[1])
-if ARGV[2] == 'running' then
-  attempt = redis.call('HINCRBY', KEYS[1], 'attempt', 1)
-  redis.call('ZADD', KEYS[3], now + tonumber(ARGV[5]), ARGV[1])
-elseif ARGV[2] == 'queued' then
-  redis.call('ZADD', KEYS[2], now, ARGV[1])
-end
-redis.call('HSET', KEYS[1], 'status', '"' .. ARGV[2] .. '"')
-redis.call('HINCRBY', KEYS[1], 'revision', 1)
-if #ARGV > 7 then redis.call('HSET', KEYS[1], unpack(ARGV, 8)) end
-if ARGV[7] ~= '' then
-  redis.call('EXPIREAT', KEYS[1], ARGV[7])
-  redis.call('EXPIREAT', KEYS[4], ARGV[7])
-end
-return {status, attempt}
-"""
-
-# KEYS: job, running.  ARGV: id, fence, lease seconds, then pairs.
-# Extends the lease of a running attempt. Returns 0 if it has been superseded, 2 if a cancel
-# was asked for, else 1.
-_BEAT = """
-if redis.call('HGET', KEYS[1], 'status') ~= '"running"' then return 0 end
-if redis.call('HGET', KEYS[1], 'attempt') ~= ARGV[2] then return 0 end
-local clock = redis.call('TIME')
-redis.call('ZADD', KEYS[2], 'XX', tonumber(clock[1]) + tonumber(clock[2]) / 1000000
-  + tonumber(ARGV[3]), ARGV[1])
-if #ARGV > 3 then
-  redis.call('HSET', KEYS[1], unpack(ARGV, 4))
-  redis.call('HINCRBY', KEYS[1], 'revision', 1)
-end
-if redis.call('HGET', KEYS[1], 'cancel_requested') == 'true' then return 2 end
-return 1
-"""
-
-# KEYS: job, published.  ARGV: fence, artifact.
-# Adds a file to those of a running attempt. Returns 0 if it has been superseded.
-_PUBLISH = """
-if redis.call('HGET', KEYS[1], 'status') ~= '"running"' then return 0 end
-if redis.call('HGET', KEYS[1], 'attempt') ~= ARGV[1] then return 0 end
-redis.call('RPUSH', KEYS[2], ARGV[2])
-redis.call('HINCRBY', KEYS[1], 'revision', 1)
-return 1
-"""
-
-# KEYS: job.  Marks a running job as to be canceled; does nothing to any other.
-_ASK_CANCEL = """
-if redis.call('HGET', KEYS[1], 'status') ~= '"running"' then return 0 end
-redis.call('HSET', KEYS[1], 'cancel_requested', 'true')
-redis.call('HINCRBY', KEYS[1], 'revision', 1)
-return 1
-"""
+from core.jobs import scripts
+from core.jobs.idempotency import KEPT_SECONDS, Once, same_job
+from core.jobs.record import (
+    QUEUED,
+    RUNNING,
+    decode,
+    encode,
+    job_key,
+    owned_entry,
+    owned_key,
+    pairs,
+    published_key,
+)
 
 
 @dataclass(frozen=True)
@@ -113,62 +50,55 @@ class Claim:
     attempt: int
 
 
-def _key(job_id: str) -> str:
-    return f"{PREFIX}job:{job_id}"
-
-
-def _published_key(job_id: str) -> str:
-    return f"{_key(job_id)}:published"
-
-
-def _encode(value: Any) -> str:
-    return json.dumps(value, default=_jsonable, ensure_ascii=False)
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(f"{type(value)} does not go into a job record")
-
-
-def _pairs(fields: Mapping[str, Any]) -> list[str]:
-    return [text for name, value in fields.items() for text in (name, _encode(value))]
-
-
 class JobStore:
     """Job records in one Redis database."""
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
-        self._move_script = redis.register_script(_MOVE)
-        self._beat_script = redis.register_script(_BEAT)
-        self._publish_script = redis.register_script(_PUBLISH)
-        self._ask_cancel_script = redis.register_script(_ASK_CANCEL)
+        self._move_script = redis.register_script(scripts.MOVE)
+        self._beat_script = redis.register_script(scripts.BEAT)
+        self._publish_script = redis.register_script(scripts.PUBLISH)
+        self._ask_cancel_script = redis.register_script(scripts.ASK_CANCEL)
+        self._create_script = redis.register_script(scripts.CREATE)
+        self._remove_script = redis.register_script(scripts.REMOVE)
 
-    def create(self, job: Job) -> None:
-        """Record a new queued job; from here on it will not be lost."""
-        with self.redis.pipeline(transaction=True) as pipe:
-            fields = {k: v for k, v in dict(job).items() if k != "artifacts"}
-            pipe.hset(_key(job.id), mapping={k: _encode(v) for k, v in fields.items()})
-            for artifact in job.artifacts:
-                pipe.rpush(_published_key(job.id), _encode(artifact))
-            pipe.zadd(QUEUED, {job.id: self._now()})
-            pipe.execute()
+    def create(self, job: Job, submission: Once | None = None) -> str:
+        """Record a new queued job; from here on it will not be lost. Returns its id.
+
+        Where the submission has become a job before, that one's, and nothing is recorded.
+        Raises IdempotencyMismatch.
+        """
+        fields = {name: value for name, value in dict(job).items() if name != "artifacts"}
+        name, fingerprint = (submission.name, submission.fingerprint) if submission else ("", "")
+        kept = self._create_script(
+            keys=[job_key(job.id), QUEUED, owned_key(job.owner), name],
+            args=[job.id, owned_entry(job), fingerprint, KEPT_SECONDS, *pairs(fields)],
+        )
+        return same_job(kept, submission) if submission and kept else job.id
 
     def get(self, job_id: str) -> Job:
         """The record of a job. Raises NotFound."""
         with self.redis.pipeline(transaction=True) as pipe:
-            pipe.hgetall(_key(job_id))
-            pipe.lrange(_published_key(job_id), 0, -1)
+            pipe.hgetall(job_key(job_id))
+            pipe.lrange(published_key(job_id), 0, -1)
             fields, published = pipe.execute()
         if b"id" not in fields:
             raise NotFound(f"There is no job {job_id}.")
-        # A file made again by a later attempt takes the place of the earlier one.
-        artifacts = {entry["name"]: entry for entry in map(json.loads, published)}
-        record = {key.decode(): json.loads(value) for key, value in fields.items()}
-        return Job.model_validate(record | {"artifacts": list(artifacts.values())})
+        return decode(fields, published)
+
+    def remove(self, job: Job) -> None:
+        """Forget a final job. Its files are the caller's to delete, after this.
+
+        Raises Conflict if it is not final, NotFound if it is gone already.
+        """
+        found = self._remove_script(
+            keys=[job_key(job.id), published_key(job.id), owned_key(job.owner)],
+            args=[owned_entry(job), f",{','.join(sorted(FINAL))},"],
+        ).decode()
+        if not found:
+            raise NotFound(f"There is no job {job.id}.")
+        if found not in FINAL:
+            raise Conflict(f"The job has not ended: {found}. Cancel it first.")
 
     def claim(self, job_id: str, lease_seconds: float) -> Claim | None:
         """Begin an attempt at a queued job. None if it isn't queued (any more)."""
@@ -184,8 +114,8 @@ class JobStore:
         fields = {} if progress is None else {"progress": progress}
         job_id = claim.job.id
         answer = self._beat_script(
-            keys=[_key(job_id), RUNNING],
-            args=[job_id, claim.attempt, lease_seconds, *_pairs(fields)],
+            keys=[job_key(job_id), RUNNING],
+            args=[job_id, claim.attempt, lease_seconds, *pairs(fields)],
         )
         if answer == 0:
             raise AttemptSuperseded(f"Attempt {claim.attempt} no longer has job {job_id}.")
@@ -197,8 +127,8 @@ class JobStore:
         Raises AttemptSuperseded if another attempt has the job.
         """
         job_id = claim.job.id
-        keys = [_key(job_id), _published_key(job_id)]
-        if not self._publish_script(keys=keys, args=[claim.attempt, _encode(artifact)]):
+        keys = [job_key(job_id), published_key(job_id)]
+        if not self._publish_script(keys=keys, args=[claim.attempt, encode(artifact)]):
             raise AttemptSuperseded(f"Attempt {claim.attempt} no longer has job {job_id}.")
 
     def succeed(
@@ -232,7 +162,7 @@ class JobStore:
         while not (job := self.get(job_id)).is_final:
             if self._move(job_id, "canceled", _ended(job), only_from="queued") is not None:
                 return self.get(job_id)
-            if self._ask_cancel_script(keys=[_key(job_id)]):
+            if self._ask_cancel_script(keys=[job_key(job_id)]):
                 return self.get(job_id)
             # It moved between the two, such as a lost job going back to the queue: look again.
         raise Conflict(f"The job has already ended: {job.status}.")
@@ -295,7 +225,7 @@ class JobStore:
         allowed = LEGAL_MOVES[to] if only_from is None else LEGAL_MOVES[to] & {only_from}
         expires_at = fields.get("expires_at")
         found, attempt = self._move_script(
-            keys=[_key(job_id), QUEUED, RUNNING, _published_key(job_id)],
+            keys=[job_key(job_id), QUEUED, RUNNING, published_key(job_id)],
             args=[
                 job_id,
                 to,
@@ -304,7 +234,7 @@ class JobStore:
                 lease_seconds,
                 "1" if only_expired else "0",
                 "" if expires_at is None else int(expires_at.timestamp()),
-                *_pairs(fields),
+                *pairs(fields),
             ],
         )
         return int(attempt) if found.decode() in allowed else None

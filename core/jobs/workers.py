@@ -9,7 +9,7 @@ from typing import cast
 from pydantic import BaseModel, ConfigDict
 from redis import Redis
 
-from core.jobs.store import PREFIX
+from core.jobs.record import PREFIX
 
 _ENTRY = PREFIX + "worker:"
 _NAMES = PREFIX + "workers"  # of all that announced themselves, so that no one has to scan

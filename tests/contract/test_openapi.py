@@ -21,6 +21,7 @@ from core.jobs.store import JobStore
 from core.jobs.workers import WorkerInfo, announce
 from core.storage.disk import DiskStore
 from service.health import Health, Readiness
+from service.listing import JobList
 from service.models import ModelList
 from service.openapi import COMMITTED, main, text
 from service.problems import NotReady, Problem
@@ -28,10 +29,12 @@ from service.views import JobView
 
 DOCUMENT: dict[str, Any] = json.loads(text())
 SHAPES: dict[str, type[BaseModel]] = {
-    shape.__name__: shape for shape in (JobView, ModelList, Problem, NotReady, Health, Readiness)
+    shape.__name__: shape
+    for shape in (JobView, JobList, ModelList, Problem, NotReady, Health, Readiness)
 }
 BODY = {"prompts": ["a cat"]}
-SOMETIMES = {"Preference-Applied", "Retry-After"}  # when waited for, and while not final
+# When waited for, when sent again, and while not final.
+SOMETIMES = {"Preference-Applied", "Idempotent-Replayed", "Retry-After"}
 NO_JOB = "/v1/jobs/job_00000000000000000000000000000000"
 
 
@@ -62,7 +65,7 @@ def check(answer: httpx.Response, operation_id: str) -> None:
     if not answer.content:
         assert "content" not in documented
         return
-    media_type = answer.headers["content-type"]
+    media_type = answer.headers["content-type"].partition(";")[0]
     content = documented["content"].get(media_type) or documented["content"].get("image/*")
     assert content, f"{operation_id} does not document {media_type}"
     if "$ref" in content["schema"]:
@@ -116,8 +119,12 @@ def test_every_operation_reads_well() -> None:
         "submitAppearanceTransfer",
         "submitStyleAligned",
         "getJob",
+        "listJobs",
         "cancelJob",
+        "deleteJob",
+        "streamJobEvents",
         "getArtifact",
+        "getArchive",
         "uploadImage",
         "getImage",
         "deleteImage",
@@ -193,6 +200,7 @@ def test_every_state_of_a_job_answers_as_documented(
     check(running, "getJob")
     check(client.get(path, headers={"If-None-Match": running.headers["etag"]}), "getJob")
     check(client.post(f"{path}/cancel"), "cancelJob")
+    check(client.delete(path), "deleteJob")
     files.put(job.id, 1, "image-000.png", b"png")
     picture = Artifact(
         name="image-000.png",
@@ -211,10 +219,21 @@ def test_every_state_of_a_job_answers_as_documented(
     check(client.post(f"{path}/cancel"), "cancelJob")
     store.fail(failing, JobError(code="out-of-memory", detail="Too large.", retryable=False))
     check(client.get(f"/v1/jobs/{failed.id}"), "getJob")
+    check(client.get(f"{path}/artifacts.zip"), "getArchive")
+    check(client.get(f"/v1/jobs/{failed.id}/artifacts.zip"), "getArchive")
+    stream = client.get(f"/v1/jobs/{failed.id}/events")
+    check(stream, "streamJobEvents")
+    done = {"Last-Event-ID": stream.text.rpartition("id: ")[2].partition("\r")[0]}
+    check(client.get(f"/v1/jobs/{failed.id}/events", headers=done), "streamJobEvents")
+    check(client.get("/v1/jobs"), "listJobs")
+    check(client.get("/v1/jobs?limit=0"), "listJobs")
+    check(client.delete(path), "deleteJob")
 
 
 def test_what_is_not_there_answers_as_documented(client: httpx.Client) -> None:
     check(client.get(NO_JOB), "getJob")
+    check(client.delete(NO_JOB), "deleteJob")
+    check(client.get(f"{NO_JOB}/events"), "streamJobEvents")
     check(client.post(f"{NO_JOB}/cancel"), "cancelJob")
     check(client.get(f"{NO_JOB}/artifacts/a.png"), "getArtifact")
     check(client.get(f"{NO_JOB}/artifacts/a.png?signature=0"), "getArtifact")

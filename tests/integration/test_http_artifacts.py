@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import time
+import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
@@ -173,3 +175,44 @@ def test_the_url_works_until_the_job_expires(url: str, job: Job) -> None:
     assert f"expires={int(job.expires_at.timestamp())}" in url
     week = timedelta(days=7)
     assert abs(job.expires_at - datetime.now(UTC) - week) < timedelta(minutes=1)
+
+
+def test_the_archive_has_every_file_stored_and_is_the_same_each_time(
+    client: httpx.Client, store: JobStore, files: DiskStore, new_job: Callable[..., Job]
+) -> None:
+    job = new_job()
+    store.create(job)
+    claim = store.claim(job.id, 30)
+    assert claim is not None
+    path = f"/v1/jobs/{job.id}/artifacts.zip"
+    none = client.get(path)
+    assert (none.status_code, none.json()["code"]) == (404, "not-found")
+    contents = {"image-000.png": PIXELS, "metadata.jsonl": b"", "image-001.png": PIXELS[::-1]}
+    for name, data in contents.items():
+        files.put(job.id, claim.attempt, name, data)
+        digest = hashlib.sha256(data).hexdigest()
+        made = Artifact(
+            name=name, kind="image", media_type="image/png", size_bytes=len(data), sha256=digest
+        )
+        store.publish(claim, made)
+    answer = client.get(path)
+    assert answer.headers["content-type"] == "application/zip"
+    assert answer.headers["content-disposition"] == f'attachment; filename="{job.id}.zip"'
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        assert {name: archive.read(name) for name in archive.namelist()} == contents
+        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+    assert client.get(path).content == answer.content
+
+
+def test_the_archive_of_removed_files_is_410(
+    client: httpx.Client, files: DiskStore, job: Job
+) -> None:
+    files.delete(job.id)
+    assert client.get(f"/v1/jobs/{job.id}/artifacts.zip").status_code == 410
+
+
+def test_an_archive_is_sent_in_small_pieces(client: httpx.Client, job: Job) -> None:
+    with client.stream("GET", f"/v1/jobs/{job.id}/artifacts.zip") as answer:
+        assert "content-length" not in answer.headers
+        assert max(map(len, answer.iter_raw())) <= 1 << 17

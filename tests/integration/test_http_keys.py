@@ -43,8 +43,12 @@ def test_without_a_known_key_nothing_is_answered_but_401(
     for method, path in (
         ("POST", "/v1/style-aligned"),
         ("GET", "/v1/models"),
+        ("GET", "/v1/jobs"),
         ("GET", "/v1/jobs/job_0"),
+        ("DELETE", "/v1/jobs/job_0"),
         ("POST", "/v1/jobs/job_0/cancel"),
+        ("GET", "/v1/jobs/job_0/events"),
+        ("GET", "/v1/jobs/job_0/artifacts.zip"),
         ("GET", "/v1/jobs/job_0/artifacts/image-000.png"),
     ):
         answer = guarded.request(method, path, headers=headers)
@@ -67,7 +71,16 @@ def test_anothers_job_answers_like_one_that_is_not_there(guarded: httpx.Client) 
     job_id = guarded.post("/v1/style-aligned", json=BODY, headers=ALICE).json()["id"]
     assert guarded.get(f"/v1/jobs/{job_id}", headers=ALICE).status_code == 200
     missing = "job_" + "0" * 32
-    for method, path in (("GET", ""), ("POST", "/cancel"), ("GET", "/artifacts/image-000.png")):
+    assert guarded.get("/v1/jobs", headers=ALICE).json()["jobs"][0]["id"] == job_id
+    assert guarded.get("/v1/jobs", headers=BOB).json() == {"jobs": [], "next_cursor": None}
+    for method, path in (
+        ("GET", ""),
+        ("DELETE", ""),
+        ("POST", "/cancel"),
+        ("GET", "/events"),
+        ("GET", "/artifacts.zip"),
+        ("GET", "/artifacts/image-000.png"),
+    ):
         theirs = guarded.request(method, f"/v1/jobs/{job_id}{path}", headers=BOB)
         none = guarded.request(method, f"/v1/jobs/{missing}{path}", headers=BOB)
         assert theirs.status_code == none.status_code == 404

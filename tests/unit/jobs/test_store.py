@@ -12,7 +12,8 @@ from redis import Redis
 
 from core.contract.errors import AttemptSuperseded, Conflict, JobError, NotFound
 from core.contract.jobs import Artifact, Job, JobWarning, Progress
-from core.jobs.store import QUEUED, Claim, JobStore
+from core.jobs.record import QUEUED
+from core.jobs.store import Claim, JobStore
 
 LEASE = 30
 BRIEF = 0.02

@@ -13,7 +13,8 @@ import torch
 from core import catalog
 from core.contract.jobs import Job, Progress
 from core.contract.models import load_catalog
-from core.jobs.store import RUNNING, JobStore
+from core.jobs.record import RUNNING
+from core.jobs.store import JobStore
 from core.storage.places import Places
 from tests.tiny_models import models_file
 from worker import runner as runner_module

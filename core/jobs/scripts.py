@@ -1,0 +1,106 @@
+"""The changes of a job record, each one Lua script that compares before it sets."""
+
+from __future__ import annotations
+
+# KEYS: job, queued, running, published.  ARGV: id, to, allowed from (",a,b,"), fence or "",
+# lease seconds, "1" to move only a job whose lease is over, unix time at which to forget it or
+# "", then pairs.
+# Returns {the status found, the attempt it now has}; nothing changed unless that status is
+# among the allowed ones and the fence fits.
+MOVE = """
+local status = redis.call('HGET', KEYS[1], 'status')
+if not status then return {'', 0} end
+status = string.sub(status, 2, -2)
+local attempt = tonumber(redis.call('HGET', KEYS[1], 'attempt'))
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
+local refused = {'refused:' .. status, attempt}
+if not string.find(ARGV[3], ',' .. status .. ',', 1, true) then return refused end
+if ARGV[4] ~= '' and tonumber(ARGV[4]) ~= attempt then return refused end
+if ARGV[6] == '1' then
+  local lease = redis.call('ZSCORE', KEYS[3], ARGV[1])
+  if lease and tonumber(lease) > now then return refused end
+end
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('ZREM', KEYS[3], ARGV[1])
+if ARGV[2] == 'running' then
+  attempt = redis.call('HINCRBY', KEYS[1], 'attempt', 1)
+  redis.call('ZADD', KEYS[3], now + tonumber(ARGV[5]), ARGV[1])
+elseif ARGV[2] == 'queued' then
+  redis.call('ZADD', KEYS[2], now, ARGV[1])
+end
+redis.call('HSET', KEYS[1], 'status', '"' .. ARGV[2] .. '"')
+redis.call('HINCRBY', KEYS[1], 'revision', 1)
+if #ARGV > 7 then redis.call('HSET', KEYS[1], unpack(ARGV, 8)) end
+if ARGV[7] ~= '' then
+  redis.call('EXPIREAT', KEYS[1], ARGV[7])
+  redis.call('EXPIREAT', KEYS[4], ARGV[7])
+end
+return {status, attempt}
+"""
+
+# KEYS: job, running.  ARGV: id, fence, lease seconds, then pairs.
+# Extends the lease of a running attempt. Returns 0 if it has been superseded, 2 if a cancel
+# was asked for, else 1.
+BEAT = """
+if redis.call('HGET', KEYS[1], 'status') ~= '"running"' then return 0 end
+if redis.call('HGET', KEYS[1], 'attempt') ~= ARGV[2] then return 0 end
+local clock = redis.call('TIME')
+redis.call('ZADD', KEYS[2], 'XX', tonumber(clock[1]) + tonumber(clock[2]) / 1000000
+  + tonumber(ARGV[3]), ARGV[1])
+if #ARGV > 3 then
+  redis.call('HSET', KEYS[1], unpack(ARGV, 4))
+  redis.call('HINCRBY', KEYS[1], 'revision', 1)
+end
+if redis.call('HGET', KEYS[1], 'cancel_requested') == 'true' then return 2 end
+return 1
+"""
+
+# KEYS: job, published.  ARGV: fence, artifact.
+# Adds a file to those of a running attempt. Returns 0 if it has been superseded.
+PUBLISH = """
+if redis.call('HGET', KEYS[1], 'status') ~= '"running"' then return 0 end
+if redis.call('HGET', KEYS[1], 'attempt') ~= ARGV[1] then return 0 end
+redis.call('RPUSH', KEYS[2], ARGV[2])
+redis.call('HINCRBY', KEYS[1], 'revision', 1)
+return 1
+"""
+
+# KEYS: job.  Marks a running job as to be canceled; does nothing to any other.
+ASK_CANCEL = """
+if redis.call('HGET', KEYS[1], 'status') ~= '"running"' then return 0 end
+redis.call('HSET', KEYS[1], 'cancel_requested', 'true')
+redis.call('HINCRBY', KEYS[1], 'revision', 1)
+return 1
+"""
+
+# KEYS: job, queued, the owner's jobs, what is kept for an idempotency key.
+# ARGV: id, entry among the owner's jobs, fingerprint or "" where there is no such key, seconds
+# to keep it, then pairs.
+# Records a new job, and in the same step that the idempotency key is used. Returns what was
+# kept for the key before, in which case nothing is recorded, else "".
+CREATE = """
+if ARGV[3] ~= '' then
+  local kept = redis.call('GET', KEYS[4])
+  if kept then return kept end
+  redis.call('SET', KEYS[4], ARGV[1] .. ' ' .. ARGV[3], 'EX', ARGV[4])
+end
+local clock = redis.call('TIME')
+redis.call('HSET', KEYS[1], unpack(ARGV, 5))
+redis.call('ZADD', KEYS[2], tonumber(clock[1]) + tonumber(clock[2]) / 1000000, ARGV[1])
+redis.call('ZADD', KEYS[3], 0, ARGV[2])
+return ''
+"""
+
+# KEYS: job, published, the owner's jobs.  ARGV: entry among the owner's jobs, final statuses
+# (",a,b,").  Removes a final job. Returns the status found, "" if there is no such job.
+REMOVE = """
+local status = redis.call('HGET', KEYS[1], 'status')
+if not status then return '' end
+status = string.sub(status, 2, -2)
+if string.find(ARGV[2], ',' .. status .. ',', 1, true) then
+  redis.call('DEL', KEYS[1], KEYS[2])
+  redis.call('ZREM', KEYS[3], ARGV[1])
+end
+return status
+"""
