@@ -16,6 +16,7 @@ from core.contract.models import Family, ModelCatalog
 from core.contract.parsing import parse
 from core.contract.pictures import Made
 from core.contract.requests import JobRequest
+from core.contract.segmentation import SegmentationRequest
 from core.contract.stored import Stored
 from core.contract.style_aligned import StyleAlignedRequest
 
@@ -70,6 +71,13 @@ TECHNIQUES = {
             request=AppearanceTransferRequest,
             families=frozenset({"sd1", "sd2", "sdxl"}),
             function="core.algorithms.appearance_transfer:appearance_transfer",
+        ),
+        Technique(
+            name="segmentation",
+            title="A picture's parts and what they show (ICCV 2023; DiffSeg, CVPR 2024)",
+            request=SegmentationRequest,
+            families=frozenset({"sd1", "sd2", "sdxl"}),
+            function="core.algorithms.segmentation:segmentation",
         ),
     )
 }
