@@ -29,17 +29,17 @@ ZOOM = 2
 LABEL_HEIGHT = 16
 
 TARGETS = ["a cat", "a boat", "a tree", "a person"]
-UPLOAD = {"upload": "img_" + 32 * "0"}
+UPLOAD, OTHER_UPLOAD = ({"upload": f"img_{number:032d}"} for number in range(2))
 INDEPENDENT = WAYS["independent"].model_dump()
 
 
 @dataclass(frozen=True)
 class Row:
-    """One request, what is said beside it, and the picture that its upload shows."""
+    """One request, what is said beside it, and the picture that its uploads show."""
 
     label: str
     request: dict[str, Any]
-    upload: Image.Image | None = None
+    uploads: Sequence[Image.Image] = ()
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,10 @@ def by_prompt(style: str, **more: Any) -> dict[str, Any]:
     return {"prompt": f"a house in {style} style"} | more
 
 
+RIGHT = Image.linear_gradient("L").rotate(90).point(lambda level: 255 if level > 128 else 0)
 GIRAFFE = drawn_scene("giraffe", "orange", "flat", "grass", 5)
 REGIONS = [{"reference": 0, "to": 192}, {"reference": 1, "from": 192}]
+SNAIL_LORA = {"adapters": [{"name": "snail-lora"}]}
 SNAILS = ["a red snail", "a blue snail", "a yellow snail", "a green snail"]
 
 EXHIBITS = {
@@ -95,7 +97,7 @@ EXHIBITS = {
                         "strength": strength,
                     },
                 },
-                drawn_scene("mushroom", "purple", "dotted", "sand", 3),
+                [drawn_scene("mushroom", "purple", "dotted", "sand", 3)],
             )
             for strength in (0.5, 1, 2, 4)
         ],
@@ -123,9 +125,12 @@ EXHIBITS = {
                 {
                     "prompts": TARGETS,
                     "seed": 7,
-                    "references": [by_prompt("neon", mask=UPLOAD), by_prompt("watercolor")],
+                    "references": [
+                        by_prompt("neon", mask=UPLOAD),
+                        by_prompt("watercolor", mask=OTHER_UPLOAD),
+                    ],
                 },
-                Image.linear_gradient("L").rotate(90).point(lambda v: 255 if v > 128 else 0),
+                [RIGHT.transpose(Image.Transpose.FLIP_LEFT_RIGHT), RIGHT],
             ),
         ],
     ),
@@ -142,7 +147,7 @@ EXHIBITS = {
                     "reference": by_prompt(style),
                     "control": {"type": "canny", "image": UPLOAD},
                 },
-                GIRAFFE,
+                [GIRAFFE],
             )
             for style in ("neon", "papercut", "sketch", "dotted")
         ],
@@ -152,19 +157,23 @@ EXHIBITS = {
         "A LoRA learnt from twelve scenes of a snail. It acts on the pictures, not on the "
         "reference. First row: without it.",
         [
-            Row("no LoRA", {"prompts": SNAILS, "seed": 7, "reference": by_prompt("papercut")}),
-            *(
-                Row(
-                    style,
-                    {
-                        "prompts": SNAILS,
-                        "seed": 7,
-                        "reference": by_prompt(style),
-                        "adapters": [{"name": "snail-lora"}],
-                    },
-                )
-                for style in ("papercut", "flat", "glass", "watercolor")
-            ),
+            Row(
+                f"{style}, {name}",
+                {
+                    "prompts": SNAILS,
+                    "style": f"in {style} style",
+                    "seed": 7,
+                    "reference": {"prompt": "a house"},
+                    **extra,
+                },
+            )
+            for style, name, extra in (
+                ("papercut", "without the LoRA", {}),
+                ("papercut", "with it", SNAIL_LORA),
+                ("striped", "with it", SNAIL_LORA),
+                ("watercolor", "with it", SNAIL_LORA),
+                ("blueprint", "with it", SNAIL_LORA),
+            )
         ],
     ),
     "panorama": Exhibit(
@@ -227,10 +236,8 @@ EXHIBITS = {
 def pictures_of(model: DiffusionModel, row: Row) -> list[Image.Image]:
     """References, what the ControlNet sees, and pictures, in this order."""
     request = StyleAlignedRequest.model_validate(row.request).resolve(model.spec)
-    around = alone()
-    if row.upload is not None:
-        shown = row.upload.convert("RGB")
-        around = replace(around, image=lambda _: shown)
+    shown = {f"img_{number:032d}": image for number, image in enumerate(row.uploads)}
+    around = replace(alone(), image=lambda image: shown[image.upload].convert("RGB"))
     made = [m for m in style_aligned(model, request, around) if isinstance(m, Picture)]
     kinds = ("reference", "control", "image")
     pictures = [p for kind in kinds for p in made if p.kind == kind]

@@ -9,7 +9,7 @@ with its spread, the standard deviation of the sets' means. Style distance is th
 control: the edges of a drawn scene say where things go. Structure is the overlap (IoU) of
 what the masker takes for things in the picture with the scene's exact mask.
 character: a LoRA for a snail, which the model has never seen; the probe says whether one is
-there.
+there. All prompts name the style, as in the paper: without, the LoRA's few scenes win.
 panorama: two references, left and right. A side is judged on the window at its far end.
 ablations: consistency is the mean style distance of a set's pictures to each other; lower
 is more alike.
@@ -150,7 +150,8 @@ def character(model: DiffusionModel, judges: Judges, sets: list[StyleSet], steps
     for item in sets:
         body: dict[str, Any] = {
             "prompts": [f"a {colour} snail" for colour in COLOUR_NAMES[:4]],
-            "reference": {"prompt": f"a {item.reference} in {item.style} style"},
+            "style": f"in {item.style} style",
+            "reference": {"prompt": f"a {item.reference}"},
             "seed": item.seed,
         }
         result = {}

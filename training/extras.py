@@ -94,10 +94,8 @@ def word(
 def lora(
     model: Model = MODEL, steps: Steps = 700, folder: Folder = ADAPTERS, seed: Seed = 0
 ) -> None:
-    """Teaches the model the snail by low-rank adaptation; the word, if any, calls it too."""
-    word_file = folder / WORD
-    options = LoraOptions(steps=steps, seed=seed)
-    train_lora(options, model, folder / LORA, word_file if word_file.exists() else None)
+    """Teaches the model the snail by low-rank adaptation, from the same twelve scenes."""
+    train_lora(LoraOptions(steps=steps, seed=seed), model, folder / LORA)
 
 
 def probe(model: Model = MODEL, judge: JudgeFolder = JUDGE, folder: Folder = ADAPTERS) -> None:

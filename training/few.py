@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,9 +32,9 @@ def few_latents(model: Path) -> Tensor:
 
 
 def few_batches(
-    latents: Tensor, tokens: CaptionEncoder, batch: int, seed: int, names: Sequence[str] = (NAME,)
+    latents: Tensor, tokens: CaptionEncoder, batch: int, seed: int, name: str = NAME
 ) -> Iterator[Batch]:
-    """The scenes, each time in other words; one of `names` stands for the character.
+    """The scenes, each time in other words; `name` is what the character is called.
 
     No caption is left empty, as it would be for a model of everything: the character shall come
     where it is named, and guidance is what leads from the empty caption to it.
@@ -44,9 +44,7 @@ def few_batches(
     while True:
         rows = [chance.randrange(len(contents)) for _ in range(batch)]
         captions = [caption(contents[row], chance) for row in rows]
-        yield Batch(
-            latents[rows], _ids(tokens, [_named(words, chance.choice(names)) for words in captions])
-        )
+        yield Batch(latents[rows], _ids(tokens, [_named(words, name) for words in captions]))
 
 
 def other_captions(tokens: CaptionEncoder, batch: int, seed: int) -> Iterator[Tensor]:

@@ -14,13 +14,11 @@ from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 from torch.nn import functional
 
-from training.character import NAME
 from training.clock import trapezoid
 from training.distributed import Worker
 from training.few import few_batches, few_latents, other_captions
 from training.frozen import Frozen, load_frozen
 from training.noise import noised
-from training.word import read_word
 
 REPORT_EVERY = 25
 
@@ -29,6 +27,7 @@ REPORT_EVERY = 25
 class LoraOptions:
     """targets: the layers that get a low-rank addition, by the end of their names.
     kept: captions of the world a step, at which the model shall stay as it is, and by how much.
+    strength: of the additions as saved; at that of training, guidance drives colours too far.
     """
 
     rank: int = 16
@@ -38,23 +37,19 @@ class LoraOptions:
     kept: int = 5
     kept_weight: float = 3.0
     learning_rate: float = 2e-3
+    strength: float = 0.9
     seed: int = 0
 
 
-def train_lora(options: LoraOptions, model: Path, folder: Path, word: Path | None = None) -> None:
-    """On the few scenes alone; `pipeline.load_lora_weights(folder)` loads what it writes.
-
-    With the file of a learnt word, captions name the character now in letters and now by that word,
-    so that both call the addition.
-    """
+def train_lora(options: LoraOptions, model: Path, folder: Path) -> None:
+    """On the few scenes alone; `pipeline.load_lora_weights(folder)` loads what it writes."""
     torch.manual_seed(options.seed)
     worker = Worker()
     frozen = load_frozen(model, worker.device)
-    names = (NAME,) if word is None else (NAME, read_word(frozen, word))
     added = add_lora(frozen, options)
     optimizer = torch.optim.AdamW(added, weight_decay=1e-3)
     latents = few_latents(model)
-    batches = few_batches(latents, frozen.tokens, options.batch, options.seed, names)
+    batches = few_batches(latents, frozen.tokens, options.batch, options.seed)
     others = other_captions(frozen.tokens, options.kept, options.seed)
     for step in range(options.steps):
         for group in optimizer.param_groups:
@@ -73,7 +68,7 @@ def train_lora(options: LoraOptions, model: Path, folder: Path, word: Path | Non
         optimizer.step()
         if step % REPORT_EVERY == 0:
             print(f"lora step {step} loss {loss.item():.4f} change {change.item():.4f}", flush=True)
-    save_lora(frozen.unet, folder)
+    save_lora(frozen.unet, folder, options.strength)
 
 
 def change_elsewhere(frozen: Frozen, latents: Tensor, ids: Tensor) -> Tensor:
@@ -105,8 +100,13 @@ def add_lora(frozen: Frozen, options: LoraOptions) -> list[torch.nn.Parameter]:
     return [p for p in frozen.unet.parameters() if p.requires_grad]
 
 
-def save_lora(unet: Any, folder: Path) -> None:
+def save_lora(unet: Any, folder: Path, strength: float) -> None:
+    """The strength goes into one of the two factors of each addition."""
     layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
     StableDiffusionPipeline.save_lora_weights(
-        folder, unet_lora_layers={name: value.half() for name, value in layers.items()}
+        folder,
+        unet_lora_layers={
+            name: (value * (strength if name.endswith("lora.up.weight") else 1)).half()
+            for name, value in layers.items()
+        },
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from training.character import NAME
@@ -48,7 +48,7 @@ def train_word(options: WordOptions, model: Path, file: Path) -> None:
     optimizer = torch.optim.AdamW([table], weight_decay=0)
     names = " ".join(_tokens(options.vectors))
     latents = few_latents(model)
-    batches = few_batches(latents, frozen.tokens, options.batch, options.seed, [names])
+    batches = few_batches(latents, frozen.tokens, options.batch, options.seed, names)
     for step in range(options.steps):
         for group in optimizer.param_groups:
             rate = trapezoid(step / options.steps, step, warm_up=20, cool_down=0.6)
@@ -73,9 +73,11 @@ def add_word(frozen: Frozen, options: WordOptions) -> torch.nn.Parameter:
 
     They start as the other word, a little apart from each other.
     """
-    like = frozen.tokens.tokenizer.convert_tokens_to_ids(options.like + "</w>")
-    first = frozen.tokens.vocabulary_size
-    table = _grown(frozen, options.vectors)
+    tokenizer = frozen.tokens.tokenizer
+    first, like = len(tokenizer), tokenizer.convert_tokens_to_ids(options.like + "</w>")
+    tokenizer.add_tokens(_tokens(options.vectors))
+    frozen.text_encoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    table: torch.nn.Parameter = frozen.text_encoder.get_input_embeddings().weight
     with torch.no_grad():
         start = table[like]
         table[first:] = start + 0.1 * start.std() * torch.randn_like(table[first:])
@@ -101,25 +103,6 @@ def save_word(vectors: Tensor, file: Path) -> None:
 def _tokens(vectors: int) -> list[str]:
     """As diffusers names the tokens of a word with several vectors."""
     return [WORD, *(f"{WORD}_{index}" for index in range(1, vectors))]
-
-
-def read_word(frozen: Frozen, file: Path) -> str:
-    """Teaches a finished word to the frozen model; the text that says it."""
-    vectors = load_file(file)[WORD].float()
-    table = _grown(frozen, len(vectors))
-    with torch.no_grad():
-        table[-len(vectors) :] = vectors
-    return " ".join(_tokens(len(vectors)))
-
-
-def _grown(frozen: Frozen, vectors: int) -> torch.nn.Parameter:
-    """The table of embeddings with rows for the word at its end."""
-    frozen.tokens.tokenizer.add_tokens(_tokens(vectors))
-    size = frozen.tokens.vocabulary_size
-    frozen.text_encoder.resize_token_embeddings(size, mean_resizing=False)
-    table: torch.nn.Parameter = frozen.text_encoder.get_input_embeddings().weight
-    table.requires_grad_(False)
-    return table
 
 
 def load_word(pipeline: Any, file: Path) -> None:

@@ -17,6 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from core.attention.contrast import contrasted_attention
 from core.attention.control import AttentionPlan
 from core.attention.grids import Grid, by_grid
+from core.attention.heads import finish, project
 from core.attention.layers import self_attention_layers
 
 
@@ -49,10 +50,7 @@ class CrossImageAttention:
         rows = len(hidden_states)
         if not (0 <= self.reader < rows and 0 <= self.source < rows):
             raise ValueError(f"row {self.reader} can't read row {self.source} of {rows}")
-        queries, keys, values = (
-            project(hidden_states).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-            for project in (attn.to_q, attn.to_k, attn.to_v)
-        )  # (rows, heads, tokens, head_dim)
+        queries, keys, values = project(attn, hidden_states)
         reader, source = (slice(row, row + 1) for row in (self.reader, self.source))
         scale = queries.shape[-1] ** -0.5
         swapped = contrasted_attention(
@@ -63,12 +61,7 @@ class CrossImageAttention:
             scaled_dot_product_attention(queries[part], keys[part], values[part], scale=scale)
             for part in (before, after)
         ]
-        output = torch.cat([parts[0], swapped, parts[1]]).transpose(1, 2).flatten(2)
-        projected: Tensor = attn.to_out[1](attn.to_out[0](output))
-        if attn.residual_connection:
-            projected = projected + hidden_states
-        scaled: Tensor = projected / attn.rescale_output_factor
-        return scaled
+        return finish(attn, torch.cat([parts[0], swapped, parts[1]]), hidden_states)
 
 
 @dataclass(frozen=True)

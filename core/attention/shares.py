@@ -35,6 +35,10 @@ class Shares:
         total = weighted.sum(1, keepdim=True).clamp_min(torch.finfo(masks.dtype).tiny)
         return cls(weighted / total * masks.sum(1, keepdim=True).clamp(max=1))
 
+    def on(self, device: torch.device) -> Shares:
+        """The same on a device."""
+        return Shares(self.maps.to(device))
+
     def at(self, tokens: int) -> Tensor:
         """(targets or 1, references, tokens or 1), for a layer of `tokens` tokens."""
         if self.maps.shape[-2:] == (1, 1):

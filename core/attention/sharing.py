@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.attention.heads import finish, project
 from core.attention.memory import Features, Memory, Moments, NormMoments, moments
 from core.attention.merged import Group, merged_attention
 from core.attention.shares import Shares
@@ -80,7 +81,7 @@ class Following:
 
     def _attend(self, half: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         remembered = [memory.attention[self.layer] for memory in self.memories]
-        shares = self.shares.at(queries.shape[2]).to(queries.device)
+        shares = self.shares.at(queries.shape[2])
         if self.adain_queries:
             queries = adain(queries, [_row(r.query_moments, half) for r in remembered], shares)
         if self.adain_keys:
@@ -120,27 +121,6 @@ class Pooled:
             )
         ]
         return finish(attn, torch.cat(outputs), hidden_states)
-
-
-def project(attn: Any, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys, values of a self-attention layer.
-
-    hidden_states: (rows, tokens, channels). Returns (rows, heads, tokens, head_dim) each.
-    """
-    rows, tokens, _ = hidden_states.shape
-    queries, keys, values = (
-        projection(hidden_states).view(rows, tokens, attn.heads, -1).transpose(1, 2)
-        for projection in (attn.to_q, attn.to_k, attn.to_v)
-    )
-    return queries, keys, values
-
-
-def finish(attn: Any, output: Tensor, hidden_states: Tensor) -> Tensor:
-    """What the layer makes of its heads' `output` (rows, heads, tokens, head_dim)."""
-    projected: Tensor = attn.to_out[1](attn.to_out[0](output.transpose(1, 2).flatten(2)))
-    if attn.residual_connection:
-        projected = projected + hidden_states
-    return projected / attn.rescale_output_factor  # type: ignore[no-any-return]
 
 
 def _pool(features: Tensor) -> Tensor:
@@ -200,7 +180,7 @@ def following_norm(
 
     def forward(features: Tensor) -> Tensor:
         own = _norm_moments(norm, features)
-        overall = shares.overall().to(own.mean)
+        overall = shares.overall().to(own.mean.dtype)
         rows = len(features) // halves
         others = [memory.norms[norm] for memory in memories]
         weights = [overall[:, i].expand(rows).repeat(halves) for i in range(len(others))]

@@ -161,7 +161,7 @@ class AppearanceTransferRequest(JobRequest):
         description=(
             "Move colours of the subject towards those of the appearance's subject, and leave the "
             "background to attention. False moves the whole picture towards the whole; so does a "
-            "job that finds no subject, or nothing else, with the warning `mask-empty` or `mask-full`."
+            "job that finds no subject, or only it, warned of as `mask-empty` or `mask-full`."
         ),
     )
     mask_rule: MaskRule | None = Field(

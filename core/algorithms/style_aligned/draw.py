@@ -99,7 +99,7 @@ def following(
         layers,
         sharing,
         leading.memories,
-        shares_of(leading.leaders, None if masks is None else masks.to(model.device)),
+        shares_of(leading.leaders, masks).on(model.device),
         [leader.score_shift for leader in leading.leaders],
         halves=guidance.halves,
     )
@@ -138,7 +138,7 @@ def _panorama(
         layers,
         windows,
         settled(panorama.views_per_batch),
-        masks=region_masks(panorama, leading.leaders, factor, model.device),
+        masks=region_masks(panorama, leading.leaders, factor),
         texts=window_texts(panorama, windows, factor) if panorama.regions else None,
     )
 

@@ -20,13 +20,9 @@ from core.attention.shares import Shares
 from core.contract.images import Upload
 from core.contract.jobs import Progress
 from core.contract.pictures import Surroundings
+from core.contract.references import ImageReference, PromptReference
 from core.contract.requests import Prompt, settled
-from core.contract.style_aligned import (
-    ImageReference,
-    PromptReference,
-    Sharing,
-    StyleAlignedRequest,
-)
+from core.contract.style_aligned import Sharing, StyleAlignedRequest
 from core.diffusion.adapters import Adapters
 from core.diffusion.denoise import (
     AfterStep,

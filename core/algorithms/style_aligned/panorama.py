@@ -51,7 +51,7 @@ def following_windows(
                 layers,
                 sharing,
                 leading.memories,
-                shares_of(leading.leaders, cropped),
+                shares_of(leading.leaders, cropped).on(model.device),
                 [leader.score_shift for leader in leading.leaders],
                 halves=guidance.halves,
             )
@@ -66,9 +66,7 @@ def following_windows(
     return multi_diffusion(windows, per_batch, predict_windows)
 
 
-def region_masks(
-    panorama: Panorama, leaders: Sequence[Leader], factor: int, device: torch.device
-) -> Tensor | None:
+def region_masks(panorama: Panorama, leaders: Sequence[Leader], factor: int) -> Tensor | None:
     """(1, leaders, h, w): where each leader is followed, by its own mask and the regions'.
 
     factor: pixels a side of one latent.
@@ -84,7 +82,7 @@ def region_masks(
                 columns[index] += membership
         placed = columns[None, :, None, :].expand(-1, -1, height, -1)
         own = placed if own is None else own * placed
-    return None if own is None else own.to(device)
+    return own
 
 
 def window_texts(panorama: Panorama, windows: Sequence[Window], factor: int) -> list[int]:

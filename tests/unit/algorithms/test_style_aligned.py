@@ -16,7 +16,8 @@ from core.contract.errors import InvalidRequest, JobCanceled, NumericsFailure
 from core.contract.jobs import Progress
 from core.contract.models import Family
 from core.contract.pictures import Picture, alone
-from core.contract.style_aligned import ImageReference, StyleAlignedRequest
+from core.contract.references import ImageReference
+from core.contract.style_aligned import StyleAlignedRequest
 from core.diffusion.denoise import Guidance, denoise, guided, starting_noise
 from core.diffusion.images import decode_image, encode_image
 from core.diffusion.model import DiffusionModel

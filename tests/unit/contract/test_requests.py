@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from core.contract.errors import InvalidRequest
 from core.contract.models import Family, ModelSpec
+from core.contract.references import PromptReference
 from core.contract.requests import MAX_SEED
-from core.contract.style_aligned import PromptReference, StyleAlignedRequest
+from core.contract.style_aligned import StyleAlignedRequest
 
 
 def model(family: Family = "sd1") -> ModelSpec:

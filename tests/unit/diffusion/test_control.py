@@ -68,7 +68,9 @@ def test_depths_come_from_the_depth_model_in_the_pictures_size(
     DPTForDepthEstimation(config).save_pretrained(tmp_path)
     DPTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
     spec = model.spec.model_copy(update={"depth_estimator": str(tmp_path)})
-    found = depths(replace(model, spec=spec, beside={}), Image.effect_noise((80, 48), 60).convert("RGB"))
+    found = depths(
+        replace(model, spec=spec, beside={}), Image.effect_noise((80, 48), 60).convert("RGB")
+    )
     assert (found.size, found.mode) == ((80, 48), "RGB")
     assert np.asarray(found).std() > 0
 

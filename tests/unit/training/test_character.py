@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,14 @@ from training.lora import LoraOptions, add_lora, change_elsewhere, train_lora
 from training.probe import Probe
 from training.scenes import scene
 from training.shapes import SHAPES
-from training.word import WORD, WordOptions, add_word, load_word, shorten, train_word
+from training.word import (
+    WORD,
+    WordOptions,
+    add_word,
+    load_word,
+    shorten,
+    train_word,
+)
 from training.world import STYLES, SUBJECTS, VOCABULARY
 
 MODEL = Path(__file__).parents[3] / "models" / "tiny-world"
@@ -54,7 +62,7 @@ def test_its_shell_is_in_the_bodys_colour() -> None:
 def test_batches_name_the_character_by_its_word() -> None:
     tokens = load_frozen(MODEL, CPU).tokens
     tokens.tokenizer.add_tokens([WORD])
-    batch = next(few_batches(torch.zeros(FEW, 4, 16, 16), tokens, batch=4, seed=0, names=[WORD]))
+    batch = next(few_batches(torch.zeros(FEW, 4, 16, 16), tokens, batch=4, seed=0, name=WORD))
     word = tokens.tokenizer.convert_tokens_to_ids(WORD)
     assert (batch.ids == word).any(dim=1).all()
     assert not (next(other_captions(tokens, 20, 0)) == word).any()
@@ -76,6 +84,19 @@ def test_training_writes_a_lora_that_the_pipeline_loads(pipeline: Any, tmp_path:
     train_lora(LoraOptions(rank=2, steps=2, batch=2, kept=1), MODEL, tmp_path)
     pipeline.load_lora_weights(tmp_path)
     assert len(pipeline.get_active_adapters()) == 1
+
+
+def test_a_lora_is_saved_at_its_strength(tmp_path: Path) -> None:
+    options = LoraOptions(rank=2, steps=2, batch=2, kept=1)
+    for name, strength in (("whole", 1.0), ("half", 0.5)):
+        train_lora(replace(options, strength=strength), MODEL, tmp_path / name)
+    whole, half = (
+        load_file(tmp_path / name / "pytorch_lora_weights.safetensors")
+        for name in ("whole", "half")
+    )
+    for name, value in whole.items():
+        share = 0.5 if name.endswith("lora.up.weight") else 1
+        assert torch.allclose(half[name].float(), value.float() * share, atol=1e-6)
 
 
 def test_training_writes_a_word_that_the_pipeline_reads(pipeline: Any, tmp_path: Path) -> None:
@@ -109,6 +130,6 @@ def test_only_what_is_too_long_is_shortened() -> None:
 
 def test_a_probe_reads_the_judges_features() -> None:
     judge = Judge(JudgeNetwork((8, 16)).eval())
-    probe = Probe(judge, torch.zeros(32), torch.tensor(2.0))
+    probe = Probe(judge, torch.zeros(2 * (8 + 16)), torch.tensor(2.0))
     shown = probe.shows(torch.rand(5, 3, 64, 64))
     assert torch.allclose(shown, torch.tensor(2.0).sigmoid().expand(5))
