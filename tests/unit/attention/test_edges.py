@@ -8,7 +8,7 @@ import torch
 from core.attention.edges import guided_filter, labels_in_pixels
 
 
-def disc(side: int) -> np.ndarray:  # type: ignore[type-arg]
+def disc(side: int) -> np.ndarray:
     y, x = np.mgrid[:side, :side]
     return np.asarray((y - 30) ** 2 + (x - 34) ** 2 < 18**2)
 
