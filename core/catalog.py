@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from core.contract.appearance_transfer import AppearanceTransferRequest
+from core.contract.attention_maps import AttentionMapsRequest
 from core.contract.errors import FieldError, InvalidRequest, NotFound
 from core.contract.models import Family, ModelCatalog
 from core.contract.parsing import parse
@@ -71,6 +72,13 @@ TECHNIQUES = {
             request=AppearanceTransferRequest,
             families=frozenset({"sd1", "sd2", "sdxl"}),
             function="core.algorithms.appearance_transfer:appearance_transfer",
+        ),
+        Technique(
+            name="attention-maps",
+            title="What the model looks at, for each word and point, as pictures and numbers",
+            request=AttentionMapsRequest,
+            families=frozenset({"sd1", "sd2", "sdxl"}),
+            function="core.algorithms.attention_maps:attention_maps",
         ),
         Technique(
             name="segmentation",
