@@ -79,3 +79,18 @@ def test_what_is_wrong_is_said_at_once(client: httpx.Client, body: dict[str, Any
         answer = client.post(PATH, json=sent)
         assert answer.status_code == 422
         assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+
+
+def test_attention_maps_come_as_pictures_and_arrays(client: httpx.Client) -> None:
+    asked = {"prompt": "a cat", "queries": [[5, 60]], "seed": 1}
+    job = finished(client, "/v1/attention-maps", asked)
+    names = [artifact["name"] for artifact in job["artifacts"]]
+    assert names == [
+        "image.png",
+        "heat-cat.png",
+        "query-00.png",
+        "pca-features-0.png",
+        "pca-maps-0.png",
+        "maps.npz",
+        "overview.png",
+    ]
