@@ -11,11 +11,13 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from core.contract.appearance_transfer import AppearanceTransferRequest
+from core.contract.attention_maps import AttentionMapsRequest
 from core.contract.errors import FieldError, InvalidRequest, NotFound
 from core.contract.models import Family, ModelCatalog
 from core.contract.parsing import parse
 from core.contract.pictures import Made
 from core.contract.requests import JobRequest
+from core.contract.segmentation import SegmentationRequest
 from core.contract.stored import Stored
 from core.contract.style_aligned import StyleAlignedRequest
 
@@ -70,6 +72,20 @@ TECHNIQUES = {
             request=AppearanceTransferRequest,
             families=frozenset({"sd1", "sd2", "sdxl"}),
             function="core.algorithms.appearance_transfer:appearance_transfer",
+        ),
+        Technique(
+            name="attention-maps",
+            title="What the model looks at, for each word and point, as pictures and numbers",
+            request=AttentionMapsRequest,
+            families=frozenset({"sd1", "sd2", "sdxl"}),
+            function="core.algorithms.attention_maps:attention_maps",
+        ),
+        Technique(
+            name="segmentation",
+            title="A picture's parts and what they show (ICCV 2023; DiffSeg, CVPR 2024)",
+            request=SegmentationRequest,
+            families=frozenset({"sd1", "sd2", "sdxl"}),
+            function="core.algorithms.segmentation:segmentation",
         ),
     )
 }

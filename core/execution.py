@@ -13,7 +13,7 @@ from typing import Any
 from core.catalog import Technique
 from core.contract.jobs import Artifact, JobWarning
 from core.contract.pictures import File, Report, Surroundings
-from core.contract.requests import JobRequest
+from core.contract.requests import JobRequest, Output
 from core.diffusion.model import DiffusionModel
 from core.storage.pictures import describe, describe_file, encode
 from core.storage.places import Places
@@ -35,8 +35,9 @@ def execute(
             if isinstance(made, File):
                 yield describe_file(made), made.data
             else:
-                data = encode(made.image, request.output, recipe)
-                yield describe(made, data, request.output), data
+                output = Output() if made.exact else request.output
+                data = encode(made.image, output, recipe)
+                yield describe(made, data, output), data
 
 
 @dataclass(frozen=True)

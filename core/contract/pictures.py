@@ -56,6 +56,8 @@ class Picture:
     """What it is, such as image, reference, output, mask or grid."""
     image: Image.Image
     metadata: dict[str, Any] = field(default_factory=dict)
+    exact: bool = False
+    """Its values mean something, so that it is a PNG whatever the request's output says."""
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,8 @@ def test_every_operation_reads_well() -> None:
     found = {operation["operationId"] for _, _, operation in operations()}
     assert found == {
         "submitAppearanceTransfer",
+        "submitAttentionMaps",
+        "submitSegmentation",
         "submitStyleAligned",
         "getJob",
         "listJobs",

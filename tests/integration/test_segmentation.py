@@ -1,0 +1,96 @@
+"""Segmentation over HTTP, end to end: a picture in; segments, masks and numbers out."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from cli.local import LocalStack
+from core.contract.settings import Settings
+from tests.tiny_models import models_file
+
+PATH = "/v1/segmentation"
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    folder = tmp_path_factory.mktemp("stack")
+    settings = Settings(data_dir=folder / "data", models_file=models_file(folder), port=0)
+    with (
+        LocalStack(settings, workers=1, console=Console(quiet=True)) as stack,
+        httpx.Client(base_url=stack.url, timeout=120) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def body() -> dict[str, Any]:
+    buffer = io.BytesIO()
+    Image.effect_noise((90, 60), 90).save(buffer, "PNG")
+    inline = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return {"image": {"data": inline}, "labels": ["cat"], "seed": 4, "output": {"format": "jpeg"}}
+
+
+def finished(client: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    answer = client.post(path, json=body, headers={"Prefer": "wait=60"}).raise_for_status()
+    job: dict[str, Any] = answer.json()
+    assert job["status"] == "succeeded", job["error"]
+    return job
+
+
+@pytest.mark.timeout(400)
+def test_a_job_gives_every_artifact_and_a_second_one_skips_the_inversion(
+    client: httpx.Client, body: dict[str, Any]
+) -> None:
+    first = finished(client, PATH, body)
+    kinds = {artifact["name"]: artifact["kind"] for artifact in first["artifacts"]}
+    assert kinds == {
+        "segments.png": "segments",  # exact values, so no JPEG
+        "overlay.jpg": "overlay",
+        "segments.json": "segments",
+        "mask-cat.png": "mask",
+        "features.jpg": "features",
+    }
+    urls = {artifact["name"]: artifact["url"] for artifact in first["artifacts"]}
+    with Image.open(io.BytesIO(httpx.get(urls["segments.png"]).content)) as segments:
+        assert (segments.mode, segments.size) == ("P", (64, 64))
+        numbers = {value for _, value in segments.getcolors() or ()}
+    found = httpx.get(urls["segments.json"]).json()
+    assert {segment["value"] for segment in found["segments"]} == numbers
+    assert len(first["measures"]["segments"]) == len(numbers)
+    assert first["request"]["prompt"] == "a cat"
+    second = finished(client, PATH, first["request"])
+    assert "inverting" not in second["measures"]["stages"]
+    digests = [[a["sha256"] for a in job["artifacts"]] for job in (first, second)]
+    assert digests[0] == digests[1]
+
+
+def test_what_is_wrong_is_said_at_once(client: httpx.Client, body: dict[str, Any]) -> None:
+    wrong = {"image": {"upload": "img_" + 32 * "0"}}
+    unknown = {"prompt": "a cat", "labels": ["dog"]}
+    for sent, pointer in ((wrong, "/image"), (unknown, "/labels/0"), ({}, "/prompt")):
+        answer = client.post(PATH, json=sent)
+        assert answer.status_code == 422
+        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+
+
+def test_attention_maps_come_as_pictures_and_arrays(client: httpx.Client) -> None:
+    asked = {"prompt": "a cat", "queries": [[5, 60]], "seed": 1}
+    job = finished(client, "/v1/attention-maps", asked)
+    names = [artifact["name"] for artifact in job["artifacts"]]
+    assert names == [
+        "image.png",
+        "heat-cat.png",
+        "query-00.png",
+        "pca-features-0.png",
+        "pca-maps-0.png",
+        "maps.npz",
+        "overview.png",
+    ]
