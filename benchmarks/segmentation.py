@@ -19,15 +19,12 @@ random weights on the same latents, and positions alone.
 
 from __future__ import annotations
 
-import json
 import multiprocessing
-import platform
 import random
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import cache
 from statistics import mean, median, stdev
 from typing import Annotated, Any
@@ -41,7 +38,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from benchmarks.appearance_pairs import overlap
-from benchmarks.style_distance import RESULTS, load
+from benchmarks.record import write
+from benchmarks.style_distance import load
 from core.algorithms.segmentation.job import watcher_of
 from core.algorithms.segmentation.parts import Part, cut, parts_of
 from core.attention.segments import cluster_tokens
@@ -229,17 +227,12 @@ def main(
         typer.echo(f"{way:16} {shown}")
     recorder = recording()
     typer.echo(str(recorder))
-    record = {
-        "command": f"python -m benchmarks.segmentation --scenes {scenes}",
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {models()[0].device}",
-        "model": models()[0].fingerprint,
-        "torch": torch.__version__,
-        "scenes": scenes,
-        "ways": found,
-        "recorder": recorder,
-    }
-    (RESULTS / "segmentation.json").write_text(json.dumps(record, indent=2) + "\n")
+    write(
+        "segmentation",
+        f"--scenes {scenes}",
+        {"scenes": scenes, "ways": found, "recorder": recorder},
+        models()[0],
+    )
 
 
 if __name__ == "__main__":
