@@ -42,7 +42,7 @@ def run_demo(out: Path, console: Console) -> None:
     for old in (*out.glob("*.png"), *out.glob("logs/*.log")):
         old.unlink()
     with tempfile.TemporaryDirectory(prefix="attention-please-demo-") as folder:
-        settings = Settings(data_dir=Path(folder), host="127.0.0.1", port=0, api_key_hashes=())
+        settings = Settings(data_dir=Path(folder), host="127.0.0.1", port=0, api_keys=())
         stack = LocalStack(settings, workers=1, console=console)
         with _kept_logs(stack.logs, out / "logs"), stack:
             ready = time.monotonic()

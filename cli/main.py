@@ -22,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Attention control in diffusion models: StyleAligned over HTTP.",
 )
+keys = typer.Typer(no_args_is_help=True, help="API keys.")
+app.add_typer(keys, name="keys")
 console = Console()
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
@@ -122,6 +124,26 @@ def doctor() -> None:
         console.print(f"{mark} {finding.what}: {finding.detail}", highlight=False)
     if not all(finding.fine or finding.optional for finding in findings):
         raise typer.Exit(1)
+
+
+@keys.command("new")
+def new_key(
+    name: Annotated[str, typer.Argument(help="Whose it is, such as shop.")],
+) -> None:
+    """Make an API key. It is shown once; the service is told its hash only."""
+    import hashlib
+    import secrets
+
+    from core.contract.keys import ApiKey
+
+    key = f"ap_{secrets.token_urlsafe(32)}"
+    try:
+        made = ApiKey(name=name, sha256=hashlib.sha256(key.encode()).hexdigest())
+    except ValidationError:
+        _fail("A name has 1 to 40 lower-case letters, digits and hyphens.")
+    typer.echo(f"The key, for `Authorization: Bearer`, shown only now:\n  {key}")
+    typer.echo("For the service, among ATTENTION_PLEASE_API_KEYS, a JSON array:")
+    typer.echo(f"  {made.model_dump_json(exclude_none=True)}")
 
 
 def _settings(**given: Any) -> Settings:

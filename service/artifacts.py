@@ -50,7 +50,7 @@ def _readable_job(
 ) -> Job:
     """The job, where the URL is signed for this file of it or the key is its owner's."""
     if expires is None and signature is None:
-        owner = owner_of(credentials, backends.settings.api_key_hashes)
+        owner = owner_of(credentials, backends.settings.api_keys)
         return owned_job(backends, job_id, owner)
     check_signature(backends.secret, job_id, name, expires or "", signature or "")
     return backends.jobs.get(job_id)

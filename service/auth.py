@@ -10,6 +10,7 @@ from fastapi import Depends
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from core.contract.errors import Unauthorized
+from core.contract.keys import ApiKey
 from service.backends import WithBackends
 
 LOCAL = "local"
@@ -24,9 +25,9 @@ _bearer = HTTPBearer(
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-def owner_of(credentials: HTTPAuthorizationCredentials | None, hashes: tuple[str, ...]) -> str:
+def owner_of(credentials: HTTPAuthorizationCredentials | None, keys: tuple[ApiKey, ...]) -> str:
     """The owner that a request's key stands for. Raises Unauthorized."""
-    if not hashes:
+    if not keys:
         return LOCAL
     if credentials is None:
         raise Unauthorized("Send an API key as `Authorization: Bearer KEY`.")
@@ -34,13 +35,14 @@ def owner_of(credentials: HTTPAuthorizationCredentials | None, hashes: tuple[str
     key = credentials.credentials.encode("latin-1", errors="replace")
     digest = hashlib.sha256(key).hexdigest()
     # Every hash is compared, so the time taken does not tell which one came near.
-    if not sum(hmac.compare_digest(digest, known) for known in hashes):
+    found = [known.name for known in keys if hmac.compare_digest(digest, known.sha256)]
+    if not found:
         raise Unauthorized("This API key is not known.")
-    return digest[:16]
+    return found[0]
 
 
 async def _caller(credentials: Credentials, backends: WithBackends) -> str:
-    return owner_of(credentials, backends.settings.api_key_hashes)
+    return owner_of(credentials, backends.settings.api_keys)
 
 
 Caller = Annotated[str, Depends(_caller)]

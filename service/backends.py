@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
+from limits.storage import RedisStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
 from redis import Redis
 
 from core.contract.models import ModelCatalog, load_catalog
 from core.contract.settings import Settings
 from core.jobs.broker import connect
 from core.jobs.queue import JobQueue
+from core.jobs.record import PREFIX
 from core.jobs.store import JobStore
 from core.storage.places import Places
 from service.signing import signing_secret
@@ -27,6 +30,7 @@ class Backends:
     redis: Redis
     jobs: JobStore
     queue: JobQueue
+    rates: SlidingWindowCounterRateLimiter
     places: Places
     models: ModelCatalog
     secret: bytes
@@ -46,12 +50,22 @@ def opened(settings: Settings) -> Iterator[Backends]:
             redis=redis,
             jobs=JobStore(redis),
             queue=JobQueue(redis, settings.pool),
+            rates=_rate_limiter(redis, settings),
             places=Places.under(settings.data_dir),
             models=load_catalog(settings.models_file),
             secret=signing_secret(settings),
         )
     finally:
         redis.close()
+
+
+def _rate_limiter(redis: Redis, settings: Settings) -> SlidingWindowCounterRateLimiter:
+    """Counts in the broker, so that all processes count together."""
+    pool = redis.connection_pool
+    prefix = f"{PREFIX}rate"
+    return SlidingWindowCounterRateLimiter(
+        RedisStorage(settings.redis_url, connection_pool=pool, key_prefix=prefix)
+    )
 
 
 def _backends(request: Request) -> Backends:

@@ -35,6 +35,8 @@ _WHY = {
     416: "The range begins beyond the end of the file.",
     422: "Fields or parameters are not valid: the detail, and `errors` for fields of a body, say "
     "which, and what would be accepted.",
+    429: "Too many submissions in a minute, or too many of the caller's jobs wait. Try again after "
+    "`Retry-After` seconds.",
     500: "Any other failure.",
     503: "A part of the service does not answer. Try again after `Retry-After` seconds.",
 }
@@ -60,7 +62,7 @@ def problem_response(status: int, model: type[Problem] = Problem) -> dict[str, A
     return {
         "description": _WHY[status],
         "content": {MEDIA_TYPE: schema},
-        "headers": RETRY_AFTER if status == 503 else {},
+        "headers": RETRY_AFTER if status in (429, 503) else {},
     }
 
 

@@ -12,7 +12,8 @@ from core.contract.stored import KeptReference
 from core.storage.images import MAX_SIZE_BYTES
 from service.auth import Caller
 from service.backends import WithBackends
-from service.documentation import problem_responses
+from service.documentation import problem_responses, with_headers
+from service.limits import RATE_LIMIT, Submitter
 from service.views import View
 
 router = APIRouter(tags=["Images"])
@@ -38,11 +39,11 @@ class ReferenceList(View):
     summary="Upload a picture",
     status_code=201,
     response_description="The picture is stored.",
-    responses=problem_responses(401, 413, 422, 503),
+    responses=with_headers(201, RATE_LIMIT) | problem_responses(401, 413, 422, 429, 503),
 )
 def upload_image(
     backends: WithBackends,
-    caller: Caller,
+    caller: Submitter,
     file: Annotated[UploadFile, File(description="PNG, JPEG or WebP of one frame.")],
 ) -> ImageInfo:
     """Kept for a week from the last upload of the same bytes, which give the same id."""

@@ -58,14 +58,12 @@ def job_response(
 
 def _queue_view(backends: Backends, job: Job) -> QueueView:
     try:
-        waiting = backends.queue.waiting()
+        position = backends.queue.position(job.id)
+        wait = None if position is None else backends.queue.load().wait_seconds(position)
     except RedisError:
         # The job is known, and who has just submitted it must learn its id.
-        waiting = []
-    # A job can be delivered twice; it waits once, where it comes first.
-    waiting = list(dict.fromkeys(waiting))
-    position = waiting.index(job.id) + 1 if job.id in waiting else None
-    return QueueView(position=position, estimated_wait_seconds=None)
+        position = wait = None
+    return QueueView(position=position, estimated_wait_seconds=wait)
 
 
 def _etag(job: Job, queue: QueueView | None) -> str:
@@ -107,7 +105,4 @@ def get_job(
 def cancel_job(job_id: JobId, request: Request, backends: WithBackends, caller: Caller) -> Response:
     """A queued job ends at once, a running one within a step. Asking twice does no harm."""
     owned_job(backends, job_id, caller)
-    job = backends.jobs.request_cancel(job_id)
-    if job.status == "canceled":
-        backends.queue.withdraw(job_id)
-    return job_response(request, backends, job, 202)
+    return job_response(request, backends, backends.jobs.request_cancel(job_id), 202)

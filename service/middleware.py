@@ -47,13 +47,15 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                headers.update(inner["state"]["headers"])
             await send(message)
 
         # A HEAD is a GET whose body the server holds back; routes need not know.
         method, path = scope["method"], quote(scope["path"])
         inner: Scope = {**scope, "method": "GET" if method == "HEAD" else method}
-        inner["state"] = dict(scope.get("state", {}), request_id=request_id)
+        inner["state"] = dict(scope.get("state", {}), request_id=request_id, headers={})
         try:
             await self.app(inner, receive, send_named)
         except ClientDisconnect:

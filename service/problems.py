@@ -37,6 +37,9 @@ STATUSES = {
     "conflict": 409,
     "gone": 410,
     "unavailable": 503,
+    "busy": 503,
+    "queue-full": 429,
+    "rate-limited": 429,
     "job-failed": 500,
     "canceled": 409,
     "deadline-exceeded": 504,
@@ -172,7 +175,9 @@ def install(app: FastAPI) -> None:
 
 async def _domain_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, AttentionPleaseError)
-    return respond(of_request(error, request))
+    after = error.retry_after_seconds
+    headers = {} if after is None else {"Retry-After": str(after)}
+    return respond(of_request(error, request), headers)
 
 
 async def _protocol_error(request: Request, error: Exception) -> JSONResponse:

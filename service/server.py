@@ -34,14 +34,13 @@ class UnguardedAddress(ValueError):
 
 def check_address(settings: Settings) -> None:
     """Raise UnguardedAddress, with how to mend it, for an open address without keys."""
-    if settings.api_key_hashes or _is_loopback(settings.host):
+    if settings.api_keys or _is_loopback(settings.host):
         return
     raise UnguardedAddress(
         f"Refusing to listen on {settings.host} without API keys: anyone who reaches it could "
-        "use it. Either listen on 127.0.0.1, or choose a long random key, hash it with\n"
-        "  python -c \"import hashlib;print(hashlib.sha256(b'KEY').hexdigest())\"\n"
-        "and set\n"
-        "  ATTENTION_PLEASE_API_KEY_HASHES='[\"HASH\"]'"
+        "use it. Either listen on 127.0.0.1, or make a key with\n"
+        "  attention-please keys new NAME\n"
+        "and set ATTENTION_PLEASE_API_KEYS as it says."
     )
 
 

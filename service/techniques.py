@@ -16,11 +16,12 @@ from core.catalog import TECHNIQUES, Technique
 from core.contract.errors import Gone, NotFound
 from core.contract.jobs import Job, new_job_id
 from core.jobs.idempotency import earlier, once
-from service.auth import Caller
+from core.jobs.store import Room
 from service.backends import Backends, WithBackends
 from service.body import read_json
 from service.documentation import ETAG, RETRY_AFTER, Responses, header, problem_responses
 from service.jobs import job_response
+from service.limits import RATE_LIMIT, Submitter
 from service.views import JobView, job_path
 from service.wait import Wait, no_more_waiting, until_ended
 
@@ -54,14 +55,16 @@ def submit_job(
         deadline_at=None if seconds is None else now + timedelta(seconds=seconds),
         request=effective.model_dump(mode="json"),
     )
-    recorded = backends.jobs.create(job, submission)
+    most = backends.settings.limits_of(owner).max_queued
+    room = Room(backends.settings.max_queued, most)
+    recorded = backends.jobs.create(job, submission, room)
     if recorded != job.id:  # another request with the same key was quicker
         return _replayed(backends, recorded), True
     try:
-        backends.queue.deliver(job)
+        backends.queue.call_worker()
     except RedisError as error:
-        # It is recorded, so it will run: the reaper delivers what the queue does not hold.
-        _log.warning("%s is recorded but not yet delivered: %s", job.id, error)
+        # It is recorded, so it will run: the reaper makes up for the call.
+        _log.warning("%s is recorded, but no worker was called: %s", job.id, error)
     return job, False
 
 
@@ -95,7 +98,7 @@ IdempotencyKey = Annotated[str | None, Depends(_wanted_key)]
 
 def _submit_route(technique: Technique) -> Callable[..., Awaitable[Response]]:
     async def submit(
-        request: Request, backends: WithBackends, caller: Caller, wait: Wait, key: IdempotencyKey
+        request: Request, backends: WithBackends, caller: Submitter, wait: Wait, key: IdempotencyKey
     ) -> Response:
         body = await read_json(request, backends.settings.max_body_bytes)
         job, is_replay = await run_in_threadpool(submit_job, backends, technique, caller, body, key)
@@ -117,6 +120,7 @@ _HEADERS = (
     | {"Location": header("Path of the job.")}
     | {"Preference-Applied": header("`wait=N`, where the answer was held for a wait.")}
     | {"Idempotent-Replayed": header("`true`, where the `Idempotency-Key` was sent before.")}
+    | RATE_LIMIT
 )
 _SUCCESSES: Responses = {
     200: {
@@ -153,6 +157,6 @@ for _technique in TECHNIQUES.values():
         status_code=202,
         response_model=JobView,
         response_description="The job, queued or running.",
-        responses=_SUCCESSES | problem_responses(400, 401, 410, 413, 415, 422, 503),
+        responses=_SUCCESSES | problem_responses(400, 401, 410, 413, 415, 422, 429, 503),
         openapi_extra={"requestBody": _request_body(_technique)},
     )

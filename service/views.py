@@ -20,9 +20,11 @@ class QueueView(View):
     """Where a queued job stands."""
 
     position: int | None = Field(
-        description="1 is the next to run; null while it is being handed to a worker."
+        description="1 is the next to run. Keys take turns, so another's job may still come before."
     )
-    estimated_wait_seconds: float | None = Field(description="null where it is not known.")
+    estimated_wait_seconds: float | None = Field(
+        description="From the last run times; null before the first run, and without a worker."
+    )
 
 
 class ArtifactView(Artifact):

@@ -27,6 +27,7 @@ from core.contract.settings import Settings
 from core.diffusion.model import best_device, quiet_loading
 from core.jobs import workers
 from core.jobs.broker import connect
+from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
 from core.storage.places import Places
 from worker.runner import Pulse, Runner
@@ -136,6 +137,7 @@ def main(settings: Settings, parent: int) -> None:
         models.get(name)
     runner = Runner(
         store=JobStore(store_connection),
+        queue=JobQueue(store_connection, settings.pool),
         places=Places.under(settings.data_dir),
         models=models,
         lease_seconds=settings.lease_seconds,

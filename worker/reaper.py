@@ -1,9 +1,8 @@
-"""Gives back what was lost: jobs of dead workers, deliveries that never arrived, old files."""
+"""Gives back what was lost: jobs of dead workers, calls that never arrived, old files."""
 
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 
 from redis.exceptions import RedisError
 
@@ -15,9 +14,6 @@ from core.jobs.store import JobStore
 
 log = logging.getLogger(__name__)
 
-_DELIVERY_GRACE_SECONDS = 5.0
-"""A queued job that is in no queue this long after its delivery is delivered again."""
-
 
 def reap(store: JobStore, queue: JobQueue, max_attempts: int) -> None:
     """Look once. Several reapers may look at once: each move is compared before it is set.
@@ -27,10 +23,12 @@ def reap(store: JobStore, queue: JobQueue, max_attempts: int) -> None:
     for job_id in store.expired_leases():
         if job := _find(store, queue, job_id):
             _give_back(store, queue, job, max_attempts)
-    waiting = set(queue.waiting())
-    for job_id in store.waiting_longer_than(_DELIVERY_GRACE_SECONDS):
-        if job := _find(store, queue, job_id):
-            _redeliver(store, queue, job, is_waiting=job_id in waiting)
+    for job_id in store.past_deadline():
+        if (job := _find(store, queue, job_id)) and job.status == "queued":
+            late = DeadlineExceeded("The job was still queued when its deadline passed.")
+            store.fail_queued(job, late.as_job_error())
+    if lost := queue.make_up_calls():
+        log.info("%d calls for workers made up for", lost)
 
 
 def sweep(store: JobStore, artifacts: ArtifactStore, older_than_seconds: float) -> None:
@@ -55,19 +53,7 @@ def _give_back(store: JobStore, queue: JobQueue, job: Job, max_attempts: int) ->
             log.error("job %s lost its worker %d times: failed", job.id, job.attempt)
     elif store.requeue_lost(job):
         log.warning("job %s lost its worker in attempt %d: queued again", job.id, job.attempt)
-        queue.deliver(job, first=True)  # it has waited already
-
-
-def _redeliver(store: JobStore, queue: JobQueue, job: Job, *, is_waiting: bool) -> None:
-    if job.deadline_at is not None and datetime.now(UTC) > job.deadline_at:
-        late = DeadlineExceeded("The job was still queued when its deadline passed.")
-        store.fail_queued(job, late.as_job_error())
-        queue.withdraw(job.id)
-    elif not is_waiting:
-        log.warning("job %s was in no queue: delivered again", job.id)
-        queue.drop_stranded(job.id)
-        store.mark_delivered(job.id)
-        queue.deliver(job)
+        queue.call_worker()
 
 
 def _find(store: JobStore, queue: JobQueue, job_id: str) -> Job | None:

@@ -30,6 +30,7 @@ from core.contract.errors import (
 )
 from core.contract.jobs import Job, Progress
 from core.execution import Remarks, execute, surroundings
+from core.jobs.queue import JobQueue
 from core.jobs.store import Claim, JobStore
 from core.storage.places import Places
 from worker.warm import WarmModels
@@ -77,17 +78,22 @@ class Runner:
     """Runs jobs with the models it keeps warm."""
 
     store: JobStore
+    queue: JobQueue
     places: Places
     models: WarmModels
     lease_seconds: float
     pulse: Pulse
 
-    def run(self, job_id: str) -> None:
-        """Claim the job, draw its pictures, commit them. A job that isn't queued is left."""
+    def run_next(self) -> None:
+        """Run whoever is next in the pool's line, if anybody is."""
+        while (job_id := self.queue.next()) and not self.run(job_id):
+            pass  # another worker was quicker
+
+    def run(self, job_id: str) -> bool:
+        """Claim the job, draw its pictures, commit them. False if it isn't queued any more."""
         claim = self.store.claim(job_id, self.lease_seconds)
         if claim is None:
-            log.info("job %s is not queued any more", job_id)
-            return
+            return False
         self.pulse.begin(claim)
         try:
             self._run(claim)
@@ -96,6 +102,7 @@ class Runner:
             self._tidy(claim)
         finally:
             self.pulse.end()
+        return True
 
     def _run(self, claim: Claim) -> None:
         began = time.monotonic()
@@ -124,6 +131,8 @@ class Runner:
             "stages": stages.seconds(),
         }
         self._patiently(lambda: self.store.succeed(claim, measures, remarks.warnings))
+        with suppress(RedisError):
+            self.queue.learn(measures["run_seconds"])
         self._tidy(claim)
         log.info("job %s succeeded in %.2f s", claim.job.id, measures["run_seconds"])
 

@@ -1,4 +1,4 @@
-"""The function RQ calls, by name, with a job's id."""
+"""The function RQ calls, by name."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def serve_with(runner: Runner) -> None:
     _runner = runner
 
 
-def run_job(job_id: str) -> None:
-    """Run one job. It never raises for a job's own failure: the record tells of that."""
+def run_next() -> None:
+    """Run the job that is next. It never raises for a job's own failure: the record tells."""
     if _runner is None:
         raise RuntimeError("no runner was installed in this process")
-    _runner.run(job_id)
+    _runner.run_next()

@@ -10,6 +10,9 @@
     ├── Conflict              the job's state does not allow it
     ├── Gone                  an artifact past its time, or a signature past its own
     ├── Unavailable           the broker or the storage does not answer
+    ├── Busy                  as many jobs wait as may
+    ├── QueueFull             as many of this caller's jobs wait as may
+    ├── RateLimited           too many submissions in too short a time
     └── JobFailure            a job ended without pictures
         ├── JobCanceled
         ├── DeadlineExceeded
@@ -57,6 +60,8 @@ class AttentionPleaseError(Exception):
     code: ClassVar[str] = INTERNAL_ERROR
     title: ClassVar[str] = "Something went wrong on our side"
     retryable: ClassVar[bool] = False
+    retry_after_seconds: int | None = None
+    """When to try again, where that is known."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -120,6 +125,30 @@ class Unavailable(AttentionPleaseError):
     code = "unavailable"
     title = "A part of the service does not answer"
     retryable = True
+
+
+class Busy(AttentionPleaseError):
+    code = "busy"
+    title = "The queue is full"
+    retryable = True
+    retry_after_seconds = 30
+
+
+class QueueFull(AttentionPleaseError):
+    code = "queue-full"
+    title = "Too many of your jobs wait"
+    retryable = True
+    retry_after_seconds = 10
+
+
+class RateLimited(AttentionPleaseError):
+    code = "rate-limited"
+    title = "Too many requests"
+    retryable = True
+
+    def __init__(self, detail: str, retry_after_seconds: int) -> None:
+        super().__init__(detail)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class JobFailure(AttentionPleaseError):

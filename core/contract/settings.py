@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from core.contract.keys import ApiKey, Limits
 from core.contract.models import BUILT_IN_MODELS
 
 
@@ -23,9 +24,15 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="Address the service binds to.")
     port: int = Field(default=8000, ge=0, le=65_535)
-    api_key_hashes: tuple[str, ...] = Field(
+    api_keys: tuple[ApiKey, ...] = Field(
         default=(),
-        description="SHA-256 of each accepted API key, hexadecimal, as a JSON array.",
+        description="The accepted API keys, as a JSON array of objects with `name`, `sha256` and, "
+        "optionally, limits. `attention-please keys new NAME` makes one.",
+    )
+    max_queued: int = Field(default=10_000, ge=1, description="Jobs that may wait in a pool.")
+    max_queued_per_key: int = Field(default=1_000, ge=1, description="Jobs of one key that may.")
+    submissions_per_minute: int = Field(
+        default=600, ge=1, description="Jobs and pictures that one key may send in a minute."
     )
     max_body_bytes: int = Field(default=30_000_000, gt=0)
     signing_secret: str | None = Field(
@@ -46,13 +53,24 @@ class Settings(BaseSettings):
     )
     max_attempts: int = Field(default=3, ge=1, description="Runs of a job whose workers die.")
 
-    @field_validator("api_key_hashes")
+    @field_validator("api_keys")
     @classmethod
-    def _are_sha256(cls, hashes: tuple[str, ...]) -> tuple[str, ...]:
-        for value in hashes:
-            if len(value) != 64 or set(value.lower()) - set("0123456789abcdef"):
-                raise ValueError("each API key hash is 64 hexadecimal digits (SHA-256)")
-        return tuple(value.lower() for value in hashes)
+    def _agree(cls, keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
+        for name in {key.name for key in keys}:
+            limits = {(k.max_queued, k.submissions_per_minute) for k in keys if k.name == name}
+            if len(limits) > 1:
+                raise ValueError(f"the keys named {name!r} differ in their limits")
+        if len({key.sha256 for key in keys}) < len(keys):
+            raise ValueError("each key may be listed once")
+        return keys
+
+    def limits_of(self, owner: str) -> Limits:
+        """How much `owner` may ask for, defaults filled in."""
+        own = next((key for key in self.api_keys if key.name == owner), None)
+        return Limits(
+            (own and own.max_queued) or self.max_queued_per_key,
+            (own and own.submissions_per_minute) or self.submissions_per_minute,
+        )
 
     def environment(self) -> dict[str, str]:
         """The variables from which another process reads these settings."""

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from core.contract.jobs import Job
 
 PREFIX = "attention-please:"
-QUEUED = PREFIX + "queued"
 RUNNING = PREFIX + "running"
+DEADLINES = PREFIX + "deadlines"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -26,6 +26,12 @@ def job_key(job_id: str) -> str:
 def published_key(job_id: str) -> str:
     """The list of a job's files, in the order in which they were finished."""
     return f"{job_key(job_id)}:published"
+
+
+def line_keys(pool: str) -> tuple[str, str, str]:
+    """Who waits in a pool (ids by their place), how far each flow is, and how many of whom."""
+    line = f"{PREFIX}line:{pool}"
+    return line, f"{line}:flows", f"{line}:owners"
 
 
 def owned_key(owner: str) -> str:

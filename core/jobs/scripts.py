@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
-# KEYS: job, queued, running, published.  ARGV: id, to, allowed from (",a,b,"), fence or "",
-# lease seconds, "1" to move only a job whose lease is over, unix time at which to forget it or
-# "", then pairs.
+# A pool's line is three keys: ids by their place, the place that each flow has come to (an
+# owner's jobs of one priority are a flow; the flow "" is the pool's own, the place of the last job
+# that was claimed), and how many jobs each owner has in it. A job joins one step after the last
+# one of its flow, but not before the pool's place: start-time fair queuing (Goyal et al., SIGCOMM
+# 1996). So an owner's first job comes before another's second, however many that one has; and with
+# a shorter step, jobs of high priority come sooner without keeping others out for ever.
+
+_LEAVE = """
+local function leave(line, flows, owners, id, claimed)
+  local owner = cjson.decode(redis.call('HGET', KEYS[1], 'owner'))
+  local place = redis.call('ZSCORE', line, id)
+  if not place then return end
+  redis.call('ZREM', line, id)
+  if redis.call('ZCARD', line) == 0 then
+    redis.call('DEL', flows, owners)
+    return
+  end
+  if redis.call('HINCRBY', owners, owner, -1) < 1 then
+    redis.call('HDEL', owners, owner)
+    redis.call('HDEL', flows, owner .. ' normal', owner .. ' high')
+  end
+  local now = tonumber(redis.call('HGET', flows, '') or 0)
+  if claimed and tonumber(place) > now then redis.call('HSET', flows, '', place) end
+end
+"""
+
+# KEYS: job, line, flows, owners, running, published, deadlines.  ARGV: id, to, allowed from
+# (",a,b,"), fence or "", lease seconds, "1" to move only a job whose lease is over, unix time at
+# which to forget it or "", then pairs.
 # Returns {the status found, the attempt it now has}; nothing changed unless that status is
-# among the allowed ones and the fence fits.
-MOVE = """
+# among the allowed ones and the fence fits. A job that goes back into its line is the next.
+MOVE = (
+    _LEAVE
+    + """
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status then return {'', 0} end
 status = string.sub(status, 2, -2)
@@ -18,26 +46,31 @@ local refused = {'refused:' .. status, attempt}
 if not string.find(ARGV[3], ',' .. status .. ',', 1, true) then return refused end
 if ARGV[4] ~= '' and tonumber(ARGV[4]) ~= attempt then return refused end
 if ARGV[6] == '1' then
-  local lease = redis.call('ZSCORE', KEYS[3], ARGV[1])
+  local lease = redis.call('ZSCORE', KEYS[5], ARGV[1])
   if lease and tonumber(lease) > now then return refused end
 end
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('ZREM', KEYS[3], ARGV[1])
+if status == 'queued' then leave(KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[2] == 'running') end
+redis.call('ZREM', KEYS[5], ARGV[1])
 if ARGV[2] == 'running' then
   attempt = redis.call('HINCRBY', KEYS[1], 'attempt', 1)
-  redis.call('ZADD', KEYS[3], now + tonumber(ARGV[5]), ARGV[1])
+  redis.call('ZADD', KEYS[5], now + tonumber(ARGV[5]), ARGV[1])
 elseif ARGV[2] == 'queued' then
-  redis.call('ZADD', KEYS[2], now, ARGV[1])
+  local owner = cjson.decode(redis.call('HGET', KEYS[1], 'owner'))
+  redis.call('ZADD', KEYS[2], tonumber(redis.call('HGET', KEYS[3], '') or 0) - 1, ARGV[1])
+  redis.call('HINCRBY', KEYS[4], owner, 1)
+else
+  redis.call('ZREM', KEYS[7], ARGV[1])
 end
 redis.call('HSET', KEYS[1], 'status', '"' .. ARGV[2] .. '"')
 redis.call('HINCRBY', KEYS[1], 'revision', 1)
 if #ARGV > 7 then redis.call('HSET', KEYS[1], unpack(ARGV, 8)) end
 if ARGV[7] ~= '' then
   redis.call('EXPIREAT', KEYS[1], ARGV[7])
-  redis.call('EXPIREAT', KEYS[4], ARGV[7])
+  redis.call('EXPIREAT', KEYS[6], ARGV[7])
 end
 return {status, attempt}
 """
+)
 
 # KEYS: job, running.  ARGV: id, fence, lease seconds, then pairs.
 # Extends the lease of a running attempt. Returns 0 if it has been superseded, 2 if a cancel
@@ -74,22 +107,48 @@ redis.call('HINCRBY', KEYS[1], 'revision', 1)
 return 1
 """
 
-# KEYS: job, queued, the owner's jobs, what is kept for an idempotency key.
+# KEYS: job, line, flows, owners, the owner's jobs, what is kept for an idempotency key, deadlines.
 # ARGV: id, entry among the owner's jobs, fingerprint or "" where there is no such key, seconds
-# to keep it, then pairs.
-# Records a new job, and in the same step that the idempotency key is used. Returns what was
-# kept for the key before, in which case nothing is recorded, else "".
+# to keep it, owner, priority, step in the line, most that may wait, most of the owner, deadline
+# in unix seconds or "", then pairs.
+# Records a new job, and in the same step that the idempotency key is used, unless too many wait.
+# Returns {"", ""}, or {"kept", what was kept for the key before}, {"full", how many wait} or
+# {"owner full", how many of the owner's}, in which cases nothing is recorded.
 CREATE = """
 if ARGV[3] ~= '' then
-  local kept = redis.call('GET', KEYS[4])
-  if kept then return kept end
-  redis.call('SET', KEYS[4], ARGV[1] .. ' ' .. ARGV[3], 'EX', ARGV[4])
+  local kept = redis.call('GET', KEYS[6])
+  if kept then return {'kept', kept} end
 end
-local clock = redis.call('TIME')
-redis.call('HSET', KEYS[1], unpack(ARGV, 5))
-redis.call('ZADD', KEYS[2], tonumber(clock[1]) + tonumber(clock[2]) / 1000000, ARGV[1])
-redis.call('ZADD', KEYS[3], 0, ARGV[2])
-return ''
+local waiting = redis.call('ZCARD', KEYS[2])
+if waiting >= tonumber(ARGV[8]) then return {'full', waiting} end
+local own = tonumber(redis.call('HGET', KEYS[4], ARGV[5]) or 0)
+if own >= tonumber(ARGV[9]) then return {'owner full', own} end
+if ARGV[3] ~= '' then
+  redis.call('SET', KEYS[6], ARGV[1] .. ' ' .. ARGV[3], 'EX', ARGV[4])
+end
+local flow = ARGV[5] .. ' ' .. ARGV[6]
+local pools = tonumber(redis.call('HGET', KEYS[3], '') or 0)
+local flows = tonumber(redis.call('HGET', KEYS[3], flow) or 0)
+local place = string.format('%.17g', math.max(pools, flows) + tonumber(ARGV[7]))
+redis.call('HSET', KEYS[3], flow, place)
+redis.call('ZADD', KEYS[2], place, ARGV[1])
+redis.call('HINCRBY', KEYS[4], ARGV[5], 1)
+if ARGV[10] ~= '' then redis.call('ZADD', KEYS[7], ARGV[10], ARGV[1]) end
+redis.call('HSET', KEYS[1], unpack(ARGV, 11))
+redis.call('ZADD', KEYS[5], 0, ARGV[2])
+return {'', ''}
+"""
+
+# KEYS: line.  ARGV: prefix of the keys of jobs.
+# The id of who is next, or "". Whatever else is in the line, such as a job whose record was
+# lost, is taken out of it, so that it keeps nobody waiting.
+NEXT = """
+while true do
+  local id = redis.call('ZRANGE', KEYS[1], 0, 0)[1]
+  if not id then return '' end
+  if redis.call('HGET', ARGV[1] .. id, 'status') == '"queued"' then return id end
+  redis.call('ZREM', KEYS[1], id)
+end
 """
 
 # KEYS: job, published, the owner's jobs.  ARGV: entry among the owner's jobs, final statuses

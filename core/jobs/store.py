@@ -1,15 +1,15 @@
 """The job record in Redis. It is the truth about a job; the queue only delivers.
 
-A job is one hash, each field JSON. Two sorted sets stand beside it: `queued` (scored by the
-time it was last handed to the queue) and `running` (scored by the end of its lease). Both
-are by the broker's clock, so those of workers don't matter. Each change is one Lua script that
-compares before it sets: a status only moves as `LEGAL_MOVES` allows, and a run only writes
-while its attempt is the job's last one (a fencing token). A sorted set for each owner lists
-their jobs.
+A job is one hash, each field JSON. Sorted sets stand beside it: the line of its pool while it is
+queued, `running` while it runs, scored by the end of its lease (by the broker's clock, so those of
+workers don't matter), `deadlines`, and for each owner one that lists their jobs. Each change is
+one Lua script that compares before it sets: a status only moves as `LEGAL_MOVES` allows, and a
+run only writes while its attempt is the job's last one (a fencing token).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,14 @@ from typing import Any, cast
 
 from redis import Redis
 
-from core.contract.errors import AttemptSuperseded, Conflict, JobError, NotFound
+from core.contract.errors import (
+    AttemptSuperseded,
+    Busy,
+    Conflict,
+    JobError,
+    NotFound,
+    QueueFull,
+)
 from core.contract.jobs import (
     FINAL,
     LEGAL_MOVES,
@@ -30,16 +37,28 @@ from core.contract.jobs import (
 from core.jobs import scripts
 from core.jobs.idempotency import KEPT_SECONDS, Once, same_job
 from core.jobs.record import (
-    QUEUED,
+    DEADLINES,
     RUNNING,
     decode,
     encode,
     job_key,
+    line_keys,
     owned_entry,
     owned_key,
     pairs,
     published_key,
 )
+
+_STEPS = {"normal": 1.0, "high": 0.1}
+"""How far apart jobs of one owner stand in the line: ten urgent ones pass for one."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many jobs may wait in a pool."""
+
+    waiting: int = 10_000
+    of_owner: int = 1_000
 
 
 @dataclass(frozen=True)
@@ -62,19 +81,42 @@ class JobStore:
         self._create_script = redis.register_script(scripts.CREATE)
         self._remove_script = redis.register_script(scripts.REMOVE)
 
-    def create(self, job: Job, submission: Once | None = None) -> str:
+    def create(self, job: Job, submission: Once | None = None, room: Room = Room()) -> str:
         """Record a new queued job; from here on it will not be lost. Returns its id.
 
         Where the submission has become a job before, that one's, and nothing is recorded.
-        Raises IdempotencyMismatch.
+        Raises IdempotencyMismatch; QueueFull or Busy where there is no room.
         """
         fields = {name: value for name, value in dict(job).items() if name != "artifacts"}
         name, fingerprint = (submission.name, submission.fingerprint) if submission else ("", "")
-        kept = self._create_script(
-            keys=[job_key(job.id), QUEUED, owned_key(job.owner), name],
-            args=[job.id, owned_entry(job), fingerprint, KEPT_SECONDS, *pairs(fields)],
+        priority = job.request["priority"]
+        why, found = self._create_script(
+            keys=[job_key(job.id), *line_keys(job.pool), owned_key(job.owner), name, DEADLINES],
+            args=[
+                job.id,
+                owned_entry(job),
+                fingerprint,
+                KEPT_SECONDS,
+                job.owner,
+                priority,
+                _STEPS[priority],
+                room.waiting,
+                room.of_owner,
+                "" if job.deadline_at is None else job.deadline_at.timestamp(),
+                *pairs(fields),
+            ],
         )
-        return same_job(kept, submission) if submission and kept else job.id
+        match why.decode():
+            case "kept" if submission:
+                return same_job(found, submission)
+            case "full":
+                raise Busy(f"{found} jobs wait already. Try again later.")
+            case "owner full":
+                raise QueueFull(
+                    f"{found} of your jobs wait already, and at most {room.of_owner} may. "
+                    "Send more once some have begun."
+                )
+        return job.id
 
     def get(self, job_id: str) -> Job:
         """The record of a job. Raises NotFound."""
@@ -103,7 +145,10 @@ class JobStore:
     def claim(self, job_id: str, lease_seconds: float) -> Claim | None:
         """Begin an attempt at a queued job. None if it isn't queued (any more)."""
         fields = {"started_at": datetime.now(UTC), "progress": None}
-        attempt = self._move(job_id, "running", fields, lease_seconds=lease_seconds)
+        pool = self._pool(job_id)
+        if pool is None:
+            return None
+        attempt = self._move(job_id, pool, "running", fields, lease_seconds=lease_seconds)
         return None if attempt is None else Claim(self.get(job_id), attempt)
 
     def beat(self, claim: Claim, lease_seconds: float, progress: Progress | None = None) -> bool:
@@ -155,12 +200,14 @@ class JobStore:
 
     def fail_queued(self, job: Job, error: JobError) -> None:
         """End a job that never ran, such as one whose deadline passed in the queue."""
-        self._move(job.id, "failed", _ended(job) | {"error": error}, only_from="queued")
+        fields = _ended(job) | {"error": error}
+        self._move(job.id, job.pool, "failed", fields, only_from="queued")
 
     def request_cancel(self, job_id: str) -> Job:
         """End a queued job at once, ask a running one to end. Raises NotFound or Conflict."""
         while not (job := self.get(job_id)).is_final:
-            if self._move(job_id, "canceled", _ended(job), only_from="queued") is not None:
+            moved = self._move(job_id, job.pool, "canceled", _ended(job), only_from="queued")
+            if moved is not None:
                 return self.get(job_id)
             if self._ask_cancel_script(keys=[job_key(job_id)]):
                 return self.get(job_id)
@@ -170,7 +217,7 @@ class JobStore:
     def requeue_lost(self, job: Job) -> bool:
         """Put a running job whose lease is over back into the queue."""
         fields = {"progress": None, "started_at": None}
-        return self._move(job.id, "queued", fields, only_expired=True) is not None
+        return self._move(job.id, job.pool, "queued", fields, only_expired=True) is not None
 
     def fail_lost(self, job: Job, error: JobError) -> bool:
         """End a running job whose lease is over and that has no attempts left."""
@@ -185,34 +232,33 @@ class JobStore:
         found = self.redis.zrangebyscore(RUNNING, "-inf", self._now())
         return [job_id.decode() for job_id in cast(list[bytes], found)]
 
-    def waiting_longer_than(self, seconds: float) -> list[str]:
-        """Ids of queued jobs that were handed to the queue more than `seconds` ago."""
-        found = self.redis.zrangebyscore(QUEUED, "-inf", self._now() - seconds)
+    def past_deadline(self) -> list[str]:
+        """Ids of jobs that have not ended though their deadline is over."""
+        found = self.redis.zrangebyscore(DEADLINES, "-inf", self._now())
         return [job_id.decode() for job_id in cast(list[bytes], found)]
-
-    def mark_delivered(self, job_id: str) -> None:
-        """Note that a queued job has just been handed to the queue again."""
-        self.redis.zadd(QUEUED, {job_id: self._now()}, xx=True)
 
     def forget(self, job_id: str) -> None:
         """Drop an id from the bookkeeping whose record is gone."""
-        self.redis.zrem(QUEUED, job_id)
         self.redis.zrem(RUNNING, job_id)
+        self.redis.zrem(DEADLINES, job_id)
 
     def _end_lost(self, job: Job, to: JobStatus, fields: Mapping[str, Any]) -> bool:
         ended = _ended(job) | dict(fields) | {"progress": None}
-        return self._move(job.id, to, ended, only_from="running", only_expired=True) is not None
+        moved = self._move(job.id, job.pool, to, ended, only_from="running", only_expired=True)
+        return moved is not None
 
     def _end(self, claim: Claim, to: JobStatus, fields: Mapping[str, Any]) -> None:
         # Only from running: a lost job that waits again still has the number of its last attempt.
         ended = _ended(claim.job) | dict(fields)
-        moved = self._move(claim.job.id, to, ended, only_from="running", fence=claim.attempt)
+        job = claim.job
+        moved = self._move(job.id, job.pool, to, ended, only_from="running", fence=claim.attempt)
         if moved is None:
-            raise AttemptSuperseded(f"Attempt {claim.attempt} no longer has job {claim.job.id}.")
+            raise AttemptSuperseded(f"Attempt {claim.attempt} no longer has job {job.id}.")
 
     def _move(
         self,
         job_id: str,
+        pool: str,
         to: JobStatus,
         fields: Mapping[str, Any],
         *,
@@ -225,7 +271,13 @@ class JobStore:
         allowed = LEGAL_MOVES[to] if only_from is None else LEGAL_MOVES[to] & {only_from}
         expires_at = fields.get("expires_at")
         found, attempt = self._move_script(
-            keys=[job_key(job_id), QUEUED, RUNNING, published_key(job_id)],
+            keys=[
+                job_key(job_id),
+                *line_keys(pool),
+                RUNNING,
+                published_key(job_id),
+                DEADLINES,
+            ],
             args=[
                 job_id,
                 to,
@@ -238,6 +290,10 @@ class JobStore:
             ],
         )
         return int(attempt) if found.decode() in allowed else None
+
+    def _pool(self, job_id: str) -> str | None:
+        found = cast(bytes | None, self.redis.hget(job_key(job_id), "pool"))
+        return None if found is None else json.loads(found)
 
     def _now(self) -> float:
         seconds, microseconds = self.redis.time()

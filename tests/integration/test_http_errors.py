@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from core.contract.settings import Settings
+from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
 from tests.conftest import running_service
 
@@ -81,14 +82,14 @@ def wait_for_line(caplog: pytest.LogCaptureFixture, part: str) -> None:
     ],
 )
 def test_bad_input_is_422_and_says_where_and_what_is_accepted(
-    client: httpx.Client, store: JobStore, body: object, pointer: str, accepted: str
+    client: httpx.Client, queue: JobQueue, body: object, pointer: str, accepted: str
 ) -> None:
     answer = client.post(PATH, json=body)
     found = problem(answer, 422, "invalid-request")
     assert found["errors"][0]["pointer"] == pointer
     assert accepted in found["errors"][0]["detail"]
     assert len(answer.content) < 2000
-    assert store.waiting_longer_than(-1) == []
+    assert queue.waiting() == []
 
 
 def test_every_fault_is_told_but_not_hundreds(client: httpx.Client) -> None:

@@ -14,7 +14,7 @@ from core.jobs.idempotency import KEPT_SECONDS
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
 from tests.conftest import running_service
-from tests.integration.test_http_keys import ALICE, BOB, digest
+from tests.integration.test_http_keys import ALICE, BOB, KEYS
 
 BODY = {"prompts": ["a cat"]}
 KEY = {"Idempotency-Key": "order-17"}
@@ -93,11 +93,11 @@ def test_of_fifty_submissions_at_once_with_one_key_one_becomes_a_job(
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert sum("idempotent-replayed" not in answer.headers for answer in answers) == 1
-    assert len(queue.waiting()) == len(store.waiting_longer_than(-1)) == 1
+    assert len(queue.waiting()) == queue.rq.count == 1
 
 
 def test_a_crash_after_the_record_loses_nothing_and_before_it_reserves_nothing(
-    client: httpx.Client, store: JobStore, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    client: httpx.Client, queue: JobQueue, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(*_: object) -> None:
         raise SystemError("the process dies here")
@@ -107,16 +107,15 @@ def test_a_crash_after_the_record_loses_nothing_and_before_it_reserves_nothing(
         assert client.post(PATH, json=BODY, headers=KEY).status_code == 500
     assert redis.keys("*once*") == []
     with monkeypatch.context() as patched:
-        patched.setattr(JobQueue, "deliver", crash)
+        patched.setattr(JobQueue, "call_worker", crash)
         assert client.post(PATH, json=BODY, headers=KEY).status_code == 500
-    (accepted,) = store.waiting_longer_than(-1)
+    (accepted,) = queue.waiting()
     again = client.post(PATH, json=BODY, headers=KEY)
     assert (again.status_code, again.json()["id"]) == (202, accepted)
 
 
 def test_keys_of_two_owners_do_not_meet(settings: Settings) -> None:
-    hashes = (digest("alice's key"), digest("bob-ключ"))
-    guarded = settings.model_copy(update={"api_key_hashes": hashes})
+    guarded = settings.model_copy(update={"api_keys": KEYS})
     with running_service(guarded) as url:
         hers = httpx.post(url + PATH, json=BODY, headers=ALICE | KEY)
         his = httpx.post(

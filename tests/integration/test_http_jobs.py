@@ -144,11 +144,13 @@ def test_a_final_job_can_not_be_canceled(client: httpx.Client) -> None:
     assert "canceled" in answer.json()["detail"]
 
 
-def test_waiting_answers_the_job_as_soon_as_it_ends(client: httpx.Client, store: JobStore) -> None:
+def test_waiting_answers_the_job_as_soon_as_it_ends(
+    client: httpx.Client, store: JobStore, queue: JobQueue
+) -> None:
     def work() -> None:
-        while not (waiting := store.waiting_longer_than(-1)):
+        while (job_id := queue.next()) is None:
             time.sleep(0.01)
-        store.succeed(claimed(store, waiting[0]), {})
+        store.succeed(claimed(store, job_id), {})
 
     worker = threading.Thread(target=work)
     worker.start()
@@ -206,7 +208,7 @@ def test_many_can_wait_at_once_without_holding_up_others(client: httpx.Client) -
 
 
 def test_a_lost_job_waits_again_with_its_attempts_counted(
-    client: httpx.Client, store: JobStore, queue: JobQueue, new_job: Callable[..., Job]
+    client: httpx.Client, store: JobStore, new_job: Callable[..., Job]
 ) -> None:
     job = new_job()
     store.create(job)
@@ -215,24 +217,22 @@ def test_a_lost_job_waits_again_with_its_attempts_counted(
     assert store.requeue_lost(job)
     shown = client.get(f"/v1/jobs/{job.id}").json()
     assert (shown["status"], shown["attempt"]) == ("queued", 1)
-    assert shown["queue"]["position"] is None, "it is not in the queue before it is delivered"
-    queue.deliver(job)
-    assert client.get(f"/v1/jobs/{job.id}").json()["queue"]["position"] == 1
+    assert shown["queue"]["position"] == 1
 
 
-def test_a_recorded_job_is_answered_even_if_it_could_not_be_delivered(
-    client: httpx.Client, store: JobStore, monkeypatch: pytest.MonkeyPatch
+def test_a_recorded_job_is_answered_even_if_no_worker_could_be_called(
+    client: httpx.Client, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The reaper delivers it later; the caller must learn its id now."""
+    """The reaper makes up for it later; the caller must learn its id now."""
 
     def silent(*_: object) -> None:
         raise RedisConnectionError("gone")
 
-    monkeypatch.setattr(JobQueue, "deliver", silent)
-    monkeypatch.setattr(JobQueue, "waiting", silent)
+    monkeypatch.setattr(JobQueue, "call_worker", silent)
+    monkeypatch.setattr(JobQueue, "position", silent)
     answer = client.post("/v1/style-aligned", json=BODY, headers={"Prefer": "wait=1"})
     assert answer.status_code == 202
-    assert store.waiting_longer_than(-1) == [answer.json()["id"]]
+    assert queue.waiting() == [answer.json()["id"]]
 
 
 def test_a_precondition_meant_for_reading_does_not_hide_a_submitted_job(

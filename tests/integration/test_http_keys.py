@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from core.contract.jobs import Artifact, Job
+from core.contract.keys import ApiKey
 from core.contract.settings import Settings
 from core.jobs.store import JobStore
 from core.storage.disk import DiskStore
@@ -19,15 +20,18 @@ ALICE = {"Authorization": "Bearer alice's key"}
 BOB = {b"Authorization": "Bearer bob-ключ".encode()}  # a key is its bytes, in UTF-8 here
 
 
-def digest(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()
+def api_key(name: str, key: str, **limits: int) -> ApiKey:
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    return ApiKey.model_validate({"name": name, "sha256": digest} | limits)
+
+
+KEYS = (api_key("alice", "alice's key"), api_key("bob", "bob-ключ"))
 
 
 @pytest.fixture
 def guarded(settings: Settings) -> Iterator[httpx.Client]:
-    hashes = (digest("alice's key"), digest("bob-ключ"))
     with (
-        running_service(settings.model_copy(update={"api_key_hashes": hashes})) as url,
+        running_service(settings.model_copy(update={"api_keys": KEYS})) as url,
         httpx.Client(base_url=url) as client,
     ):
         yield client
@@ -62,9 +66,9 @@ def test_health_needs_no_key(guarded: httpx.Client) -> None:
     assert guarded.get("/readyz").status_code == 503
 
 
-def test_the_owner_of_a_job_is_its_keys_hash(guarded: httpx.Client, store: JobStore) -> None:
+def test_the_owner_of_a_job_is_its_keys_name(guarded: httpx.Client, store: JobStore) -> None:
     job_id = guarded.post("/v1/style-aligned", json=BODY, headers=BOB).json()["id"]
-    assert store.get(job_id).owner == digest("bob-ключ")[:16]
+    assert store.get(job_id).owner == "bob"
 
 
 def test_anothers_job_answers_like_one_that_is_not_there(guarded: httpx.Client) -> None:
@@ -90,7 +94,7 @@ def test_anothers_job_answers_like_one_that_is_not_there(guarded: httpx.Client) 
 def test_a_file_is_read_with_its_owners_key_or_with_its_signed_url_alone(
     guarded: httpx.Client, store: JobStore, files: DiskStore, new_job: Callable[..., Job]
 ) -> None:
-    job = new_job(owner=digest("alice's key")[:16])
+    job = new_job(owner="alice")
     store.create(job)
     claim = store.claim(job.id, 30)
     assert claim is not None

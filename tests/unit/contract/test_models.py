@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from core.contract.errors import InvalidRequest
+from core.contract.keys import ApiKey, Limits
 from core.contract.models import BUILT_IN_MODELS, load_catalog
 from core.contract.settings import Settings
 
@@ -59,17 +61,38 @@ def test_a_default_that_is_no_model_is_refused(tmp_path: Path) -> None:
         load_catalog(file)
 
 
-def test_key_hashes_are_sha256_in_any_case() -> None:
-    digest = hashlib.sha256(b"key").hexdigest()
-    assert Settings(api_key_hashes=(digest.upper(),)).api_key_hashes == (digest,)
-    for wrong in ("key", digest[:-1], digest + "0", "g" * 64):
-        with pytest.raises(ValidationError, match="64 hexadecimal"):
-            Settings(api_key_hashes=(wrong,))
+SHOP = {"name": "shop", "sha256": hashlib.sha256(b"key").hexdigest()}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [SHOP | {"sha256": "key"}],
+        [SHOP | {"sha256": SHOP["sha256"].upper()}],
+        [SHOP | {"name": "../shop"}],
+        [SHOP | {"max_queued": 0}],
+        [SHOP | {"key": "the key itself"}],
+        [SHOP, SHOP],
+        [SHOP, {"name": "shop", "sha256": "0" * 64, "max_queued": 5}],
+    ],
+)
+def test_keys_that_mean_nothing_are_refused(wrong: list[dict[str, object]]) -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate({"api_keys": wrong})
+
+
+def test_a_key_has_the_limits_it_names_and_else_those_of_the_service() -> None:
+    keys = [SHOP | {"max_queued": 5}, {"name": "lab", "sha256": "0" * 64}]
+    settings = Settings.model_validate({"api_keys": keys, "submissions_per_minute": 9})
+    assert settings.limits_of("shop") == Limits(5, 9)
+    assert settings.limits_of("lab") == Limits(1000, 9)
 
 
 def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    digest = hashlib.sha256(b"key").hexdigest()
-    monkeypatch.setenv("ATTENTION_PLEASE_API_KEY_HASHES", f'["{digest}"]')
+    monkeypatch.setenv("ATTENTION_PLEASE_API_KEYS", json.dumps([SHOP]))
     monkeypatch.setenv("ATTENTION_PLEASE_PORT", "9000")
     settings = Settings()
-    assert (settings.api_key_hashes, settings.port) == ((digest,), 9000)
+    assert (settings.api_keys, settings.port) == ((ApiKey.model_validate(SHOP),), 9000)
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == settings

@@ -6,14 +6,23 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from redis import Redis
 
-from core.contract.errors import AttemptSuperseded, Conflict, JobError, NotFound
+from core.contract.errors import (
+    AttemptSuperseded,
+    Busy,
+    Conflict,
+    JobError,
+    NotFound,
+    QueueFull,
+)
 from core.contract.jobs import Artifact, Job, JobWarning, Progress
-from core.jobs.record import QUEUED
-from core.jobs.store import Claim, JobStore
+from core.jobs.idempotency import once
+from core.jobs.queue import JobQueue
+from core.jobs.store import Claim, JobStore, Room
 
 LEASE = 30
 BRIEF = 0.02
@@ -174,7 +183,9 @@ def test_a_superseded_attempt_writes_nothing(store: JobStore, job: Job) -> None:
     assert store.get(job.id).artifacts == (GRID,)
 
 
-def test_a_lost_job_goes_back_only_once_its_lease_is_over(store: JobStore, job: Job) -> None:
+def test_a_lost_job_goes_back_only_once_its_lease_is_over(
+    store: JobStore, queue: JobQueue, job: Job
+) -> None:
     claim = claimed(store, job)
     store.beat(claim, LEASE, HALF)
     assert not store.requeue_lost(job)
@@ -185,7 +196,7 @@ def test_a_lost_job_goes_back_only_once_its_lease_is_over(store: JobStore, job: 
     back = store.get(job.id)
     assert (back.status, back.attempt, back.progress) == ("queued", 1, None)
     assert store.expired_leases() == []
-    assert store.waiting_longer_than(-1) == [job.id]
+    assert queue.waiting() == [job.id]
 
 
 def test_a_lost_job_that_was_to_be_canceled_is(store: JobStore, job: Job) -> None:
@@ -205,11 +216,11 @@ def test_a_job_that_is_lost_too_often_fails(store: JobStore, job: Job) -> None:
     assert (failed.status, failed.error) == ("failed", LOST)
 
 
-def test_a_queued_job_can_fail_without_a_run(store: JobStore, job: Job) -> None:
+def test_a_queued_job_can_fail_without_a_run(store: JobStore, queue: JobQueue, job: Job) -> None:
     late = JobError(code="deadline-exceeded", detail="It waited too long.", retryable=False)
     store.fail_queued(job, late)
     assert store.get(job.id).error == late
-    assert store.waiting_longer_than(-1) == []
+    assert queue.waiting() == []
 
 
 def test_a_running_job_does_not_fail_as_a_queued_one(store: JobStore, job: Job) -> None:
@@ -218,10 +229,10 @@ def test_a_running_job_does_not_fail_as_a_queued_one(store: JobStore, job: Job) 
     assert store.get(job.id).status == "running"
 
 
-def test_cancel_ends_a_queued_job_at_once(store: JobStore, job: Job) -> None:
+def test_cancel_ends_a_queued_job_at_once(store: JobStore, queue: JobQueue, job: Job) -> None:
     assert store.request_cancel(job.id).status == "canceled"
     assert store.claim(job.id, LEASE) is None
-    assert store.waiting_longer_than(-1) == []
+    assert queue.waiting() == []
 
 
 def test_cancel_asks_a_running_job_which_learns_of_it_at_its_next_beat(
@@ -264,15 +275,48 @@ def test_cancel_and_claim_at_once_leave_no_job_uncanceled(
         assert store.get(job.id).status == "canceled" or (won and store.beat(won, LEASE))
 
 
-def test_a_job_that_waits_is_found_until_it_is_delivered_again(store: JobStore, job: Job) -> None:
-    store.redis.zincrby(QUEUED, -3600, job.id)
-    assert store.waiting_longer_than(1800) == [job.id]
-    store.mark_delivered(job.id)
-    assert store.waiting_longer_than(1800) == []
-    assert store.waiting_longer_than(-1) == [job.id]
+def test_a_deadline_is_found_until_the_job_ends(
+    store: JobStore, new_job: Callable[..., Job]
+) -> None:
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    late, soon = new_job(deadline_at=past), new_job(deadline_at=past + timedelta(hours=1))
+    for job in (late, soon, new_job()):
+        store.create(job)
+    assert store.past_deadline() == [late.id]
+    claim = claimed(store, late)
+    assert store.past_deadline() == [late.id]
+    store.fail(claim, LOST)
+    assert store.past_deadline() == []
 
 
-def test_delivery_of_a_job_that_is_not_queued_is_not_noted(store: JobStore, job: Job) -> None:
-    claimed(store, job)
-    store.mark_delivered(job.id)
-    assert store.waiting_longer_than(-1) == []
+def test_of_more_jobs_than_may_wait_none_is_recorded(
+    store: JobStore, queue: JobQueue, new_job: Callable[..., Job]
+) -> None:
+    room = Room(waiting=3, of_owner=2)
+    for owner in ("shop", "shop", "lab"):
+        store.create(new_job(owner=owner), room=room)
+    one_more, before = new_job(owner="shop"), queue.waiting()
+    with pytest.raises(Busy):
+        store.create(one_more, room=room)
+    with pytest.raises(QueueFull, match="2 of your jobs"):
+        store.create(one_more, room=Room(waiting=4, of_owner=2))
+    assert queue.waiting() == before
+    with pytest.raises(NotFound):
+        store.get(one_more.id)
+    began = next(job_id for job_id in before if store.get(job_id).owner == "shop")
+    assert store.claim(began, LEASE)
+    store.create(one_more, room=room)
+
+
+def test_an_idempotency_key_that_was_refused_for_want_of_room_can_be_sent_again(
+    store: JobStore, new_job: Callable[..., Job]
+) -> None:
+    submission = once("shop", "order-17", "style-aligned", b"{}")
+    waiting = new_job()
+    store.create(waiting)
+    refused = new_job()
+    with pytest.raises(Busy):
+        store.create(refused, submission, Room(waiting=1))
+    store.request_cancel(waiting.id)
+    assert store.create(refused, submission, Room(waiting=1)) == refused.id
+    assert store.create(new_job(), submission, Room(waiting=1)) == refused.id

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from core.contract.keys import ApiKey
 from core.contract.settings import Settings
 from service.server import UnguardedAddress, check_address, serve
 
@@ -19,13 +20,13 @@ DIGEST = hashlib.sha256(b"key").hexdigest()
 def test_an_open_address_without_keys_is_refused_with_how_to_mend_it(host: str) -> None:
     with pytest.raises(UnguardedAddress) as refused:
         serve(Settings(host=host))
-    for part in ("127.0.0.1", "hashlib.sha256(b'KEY')", "ATTENTION_PLEASE_API_KEY_HASHES='["):
+    for part in ("127.0.0.1", "attention-please keys new", "ATTENTION_PLEASE_API_KEYS"):
         assert part in str(refused.value)
 
 
 @pytest.mark.parametrize("host", OPEN)
 def test_keys_open_every_address(host: str) -> None:
-    check_address(Settings(host=host, api_key_hashes=(DIGEST,)))
+    check_address(Settings(host=host, api_keys=(ApiKey(name="shop", sha256=DIGEST),)))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])

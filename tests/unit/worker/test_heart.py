@@ -17,6 +17,7 @@ from core.contract.jobs import Job
 from core.contract.models import load_catalog
 from core.contract.settings import Settings
 from core.jobs import workers
+from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
 from core.storage.places import Places
 from worker.child import STALLED, Heart, WarmWorker
@@ -27,9 +28,9 @@ NewJob = Callable[..., Job]
 
 
 @pytest.fixture
-def runner(store: JobStore, settings: Settings, tmp_path: Path) -> Runner:
+def runner(store: JobStore, queue: JobQueue, settings: Settings, tmp_path: Path) -> Runner:
     models = WarmModels(load_catalog(settings.models_file), torch.device("cpu"))
-    return Runner(store, Places.under(tmp_path), models, 5.0, Pulse())
+    return Runner(store, queue, Places.under(tmp_path), models, 5.0, Pulse())
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from core.contract.jobs import Job, new_job_id
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
 from core.storage.disk import DiskStore
-from worker import reaper
 from worker.reaper import reap, sweep
 
 NewJob = Callable[..., Job]
@@ -34,6 +33,7 @@ def test_a_job_whose_lease_is_over_goes_back_into_the_queue(
     reap(store, queue, max_attempts=3)
     assert store.get(job.id).status == "queued"
     assert queue.waiting() == [job.id]
+    assert queue.rq.count == 1
 
 
 def test_a_job_with_a_live_lease_is_left_alone(job: Job, store: JobStore, queue: JobQueue) -> None:
@@ -56,33 +56,18 @@ def test_a_job_without_attempts_left_fails_as_worker_lost(
     assert (ended.error.code, ended.error.retryable) == ("worker-lost", True)
 
 
-def test_a_job_that_never_reached_the_queue_is_delivered(
-    job: Job, store: JobStore, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_is_called_for_a_job_that_nobody_was_called_for(
+    job: Job, store: JobStore, queue: JobQueue
 ) -> None:
-    """The service died between recording the job and handing it on."""
-    monkeypatch.setattr(reaper, "_DELIVERY_GRACE_SECONDS", -1.0)
+    """The service died between recording the job and calling, or a worker with the call."""
     reap(store, queue, max_attempts=3)
     reap(store, queue, max_attempts=3)
-    assert queue.waiting() == [job.id]
-
-
-def test_a_delivery_that_a_worker_died_with_is_delivered_again(
-    job: Job, store: JobStore, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The worker died after RQ's pop and before its claim."""
-    monkeypatch.setattr(reaper, "_DELIVERY_GRACE_SECONDS", -1.0)
-    queue.deliver(job)
-    stranded = queue.rq.intermediate_queue_key
-    store.redis.lmove(queue.rq.key, stranded)
-    reap(store, queue, max_attempts=3)
-    assert queue.waiting() == [job.id]
-    assert store.redis.llen(stranded) == 0
+    assert queue.rq.count == 1
 
 
 def test_a_queued_job_past_its_deadline_fails(
-    new_job: NewJob, store: JobStore, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+    new_job: NewJob, store: JobStore, queue: JobQueue
 ) -> None:
-    monkeypatch.setattr(reaper, "_DELIVERY_GRACE_SECONDS", -1.0)
     late = new_job(deadline_at=datetime.now(UTC) - timedelta(seconds=1))
     store.create(late)
     reap(store, queue, max_attempts=3)
@@ -91,10 +76,7 @@ def test_a_queued_job_past_its_deadline_fails(
     assert error.code == "deadline-exceeded"
 
 
-def test_jobs_of_other_pools_are_theirs(
-    new_job: NewJob, store: JobStore, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reaper, "_DELIVERY_GRACE_SECONDS", -1.0)
+def test_jobs_of_other_pools_are_theirs(new_job: NewJob, store: JobStore, queue: JobQueue) -> None:
     store.create(new_job(pool="another"))
     reap(store, queue, max_attempts=3)
     assert queue.waiting() == []
@@ -116,7 +98,6 @@ def test_a_lost_job_is_next_in_line(
 ) -> None:
     for waiting in (new_job(), new_job()):
         store.create(waiting)
-        queue.deliver(waiting)
     store.claim(job.id, lease_seconds=0.01)
     time.sleep(0.05)
     reap(store, queue, max_attempts=3)
@@ -149,10 +130,9 @@ def test_files_without_a_record_are_swept_and_others_stay(
     assert {path.name for path in tmp_path.iterdir()} == {job.id}
 
 
-def test_a_record_that_is_gone_is_forgotten(
-    job: Job, store: JobStore, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reaper, "_DELIVERY_GRACE_SECONDS", -1.0)
+def test_a_record_that_is_gone_is_forgotten(job: Job, store: JobStore, queue: JobQueue) -> None:
+    store.claim(job.id, lease_seconds=0.01)
     store.redis.delete(f"attention-please:job:{job.id}")
+    time.sleep(0.05)
     reap(store, queue, max_attempts=3)
-    assert store.waiting_longer_than(-1.0) == []
+    assert store.expired_leases() == []

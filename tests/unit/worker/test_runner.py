@@ -13,6 +13,7 @@ import torch
 from core import catalog
 from core.contract.jobs import Job, Progress
 from core.contract.models import load_catalog
+from core.jobs.queue import JobQueue
 from core.jobs.record import RUNNING
 from core.jobs.store import JobStore
 from core.storage.places import Places
@@ -31,8 +32,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> WarmModels:
 
 
 @pytest.fixture
-def runner(store: JobStore, models: WarmModels, tmp_path: Path) -> Runner:
-    return Runner(store, Places.under(tmp_path), models, 5.0, Pulse())
+def runner(store: JobStore, queue: JobQueue, models: WarmModels, tmp_path: Path) -> Runner:
+    return Runner(store, queue, Places.under(tmp_path), models, 5.0, Pulse())
 
 
 @pytest.fixture
