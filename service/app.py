@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 
 from core.contract.settings import Settings
 from core.jobs.changes import revisions
@@ -18,12 +19,14 @@ from service import (
     images,
     jobs,
     listing,
+    metrics,
     models,
     problems,
     techniques,
 )
 from service.backends import opened
 from service.documentation import API_VERSION, document
+from service.metrics import HttpMetrics
 from service.middleware import RequestContext
 from service.watch import Watch
 
@@ -52,13 +55,27 @@ def create_app(settings: Settings) -> FastAPI:
         version=API_VERSION,
         redoc_url=None,
         redirect_slashes=False,
+        # Spans of requests, nothing more: exporters are `core.telemetry`'s, metrics `/metrics`.
+        telemetry={"operation_spans": False, "metrics": False, "logs": False},
         lifespan=lifespan,
     )
     # Who runs the app may replace it, so that no caller who waits holds up the end.
     app.state.is_stopping = lambda: False
-    app.add_middleware(RequestContext)
+    app.state.registry = CollectorRegistry()
+    app.add_middleware(RequestContext, metrics=HttpMetrics(app.state.registry))
     problems.install(app)
-    for part in (techniques, jobs, listing, events, archive, artifacts, images, models, health):
+    for part in (
+        techniques,
+        jobs,
+        listing,
+        events,
+        archive,
+        artifacts,
+        images,
+        models,
+        health,
+        metrics,
+    ):
         app.include_router(part.router)
     app.openapi = partial(document, app)  # type: ignore[method-assign]
     return app

@@ -46,13 +46,15 @@ def _readable_job(
     expires: Annotated[
         str | None, Query(description="Unix time until which the URL is valid.")
     ] = None,
-    signature: Annotated[str | None, Query(description="Made by the service.")] = None,
+    sig: Annotated[
+        str | None, Query(description="The service's signature of all of the URL.")
+    ] = None,
 ) -> Job:
     """The job, where the URL is signed for this file of it or the key is its owner's."""
-    if expires is None and signature is None:
+    if expires is None and sig is None:
         owner = owner_of(credentials, backends.settings.api_keys)
         return owned_job(backends, job_id, owner)
-    check_signature(backends.secret, job_id, name, expires or "", signature or "")
+    check_signature(backends.secret, job_id, name, expires or "", sig or "")
     return backends.jobs.get(job_id)
 
 

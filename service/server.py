@@ -3,29 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import logging.config
 
 import uvicorn
 
 from core.contract.settings import Settings
+from core.telemetry import logs, traces
 from service.app import create_app
-
-_LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "service.middleware.RequestIdFilter"}},
-    "formatters": {
-        "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}
-    },
-    "handlers": {
-        "stderr": {
-            "class": "logging.StreamHandler",
-            "formatter": "line",
-            "filters": ["request_id"],
-        }
-    },
-    "root": {"level": "INFO", "handlers": ["stderr"]},
-}
 
 
 class UnguardedAddress(ValueError):
@@ -66,7 +49,8 @@ def build_server(settings: Settings) -> uvicorn.Server:
 def serve(settings: Settings) -> None:
     """Run the service until it is told to stop. Raises UnguardedAddress."""
     server = build_server(settings)
-    logging.config.dictConfig(_LOGGING)
+    logs.configure(settings.log_format)
+    traces.configure("service")
     server.run()
 
 

@@ -17,6 +17,7 @@ from core.contract.errors import Gone, NotFound
 from core.contract.jobs import Job, new_job_id
 from core.jobs.idempotency import earlier, once
 from core.jobs.store import Room
+from core.telemetry.traces import carried
 from service.backends import Backends, WithBackends
 from service.body import read_json
 from service.documentation import ETAG, RETRY_AFTER, Responses, header, problem_responses
@@ -30,7 +31,12 @@ _log = logging.getLogger(__name__)
 
 
 def submit_job(
-    backends: Backends, technique: Technique, owner: str, body: bytes, key: str | None = None
+    backends: Backends,
+    technique: Technique,
+    owner: str,
+    body: bytes,
+    key: str | None = None,
+    request_id: str | None = None,
 ) -> tuple[Job, bool]:
     """Record the job that `body` asks for and hand it to the workers.
 
@@ -54,6 +60,8 @@ def submit_job(
         created_at=now,
         deadline_at=None if seconds is None else now + timedelta(seconds=seconds),
         request=effective.model_dump(mode="json"),
+        request_id=request_id,
+        trace=carried(),
     )
     most = backends.settings.limits_of(owner).max_queued
     room = Room(backends.settings.max_queued, most)
@@ -101,7 +109,10 @@ def _submit_route(technique: Technique) -> Callable[..., Awaitable[Response]]:
         request: Request, backends: WithBackends, caller: Submitter, wait: Wait, key: IdempotencyKey
     ) -> Response:
         body = await read_json(request, backends.settings.max_body_bytes)
-        job, is_replay = await run_in_threadpool(submit_job, backends, technique, caller, body, key)
+        request_id = request.state.request_id
+        job, is_replay = await run_in_threadpool(
+            submit_job, backends, technique, caller, body, key, request_id
+        )
         headers = {"Location": job_path(job.id)}
         if is_replay:
             headers["Idempotent-Replayed"] = "true"

@@ -30,6 +30,7 @@ from core.jobs.broker import connect
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
 from core.storage.places import Places
+from core.telemetry import logs, traces
 from worker.runner import Pulse, Runner
 from worker.task import serve_with
 from worker.warm import WarmModels
@@ -127,7 +128,8 @@ def main(settings: Settings, parent: int) -> None:
 
     parent: id of the process without which this one is to stop.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.configure(settings.log_format)
+    traces.configure("worker")
     quiet_loading()
     store_connection = connect(settings.redis_url)
     _await_broker(store_connection)  # before the models: they take long to load for nothing

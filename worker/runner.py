@@ -6,13 +6,15 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import torch
+from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span
 from PIL import Image
 from redis.exceptions import RedisError
 
@@ -32,7 +34,10 @@ from core.contract.jobs import Job, Progress
 from core.execution import Remarks, execute, surroundings
 from core.jobs.queue import JobQueue
 from core.jobs.store import Claim, JobStore
+from core.jobs.tally import count_run
 from core.storage.places import Places
+from core.telemetry.logs import about
+from core.telemetry.traces import context_of, tracer
 from worker.warm import WarmModels
 
 log = logging.getLogger(__name__)
@@ -96,7 +101,8 @@ class Runner:
             return False
         self.pulse.begin(claim)
         try:
-            self._run(claim)
+            with about(request_id=claim.job.request_id, job_id=job_id), _span_of(claim):
+                self._run(claim)
         except AttemptSuperseded:
             log.warning("attempt %d of job %s was superseded", claim.attempt, job_id)
             self._tidy(claim)
@@ -106,8 +112,8 @@ class Runner:
 
     def _run(self, claim: Claim) -> None:
         began = time.monotonic()
+        stages, remarks = _Stages(self._report(claim)), Remarks()
         try:
-            stages, remarks = _Stages(self._report(claim)), Remarks()
             self._draw(claim, stages, remarks)
         except AttemptSuperseded:
             raise
@@ -122,17 +128,19 @@ class Runner:
             os._exit(DEVICE_FAILED)
         except Exception as error:
             failure = _as_failure(claim.job, error)
+            get_current_span().set_status(StatusCode.ERROR, failure.code)
             self._patiently(lambda: self.store.fail(claim, failure))
             self._tidy(claim)
             return
+        finally:
+            spent = stages.end()
         measures = remarks.measures | {
             "queue_seconds": _queue_seconds(claim.job),
             "run_seconds": round(time.monotonic() - began, 3),
-            "stages": stages.seconds(),
+            "stages": spent,
         }
         self._patiently(lambda: self.store.succeed(claim, measures, remarks.warnings))
-        with suppress(RedisError):
-            self.queue.learn(measures["run_seconds"])
+        self._learn(claim.job, measures)
         self._tidy(claim)
         log.info("job %s succeeded in %.2f s", claim.job.id, measures["run_seconds"])
 
@@ -196,6 +204,13 @@ class Runner:
 
         return report
 
+    def _learn(self, job: Job, measures: Mapping[str, Any]) -> None:
+        """Note how long it took, for estimates and metrics; not worth a failure."""
+        waited, ran = measures["queue_seconds"], measures["run_seconds"]
+        with suppress(RedisError):
+            self.queue.learn(ran)
+            count_run(self.store.redis, job.technique, waited, ran, measures["stages"])
+
     def _patiently(self, commit: Callable[[], None]) -> None:
         """Retry a write to the record while the broker is away; then let it raise."""
         until = time.monotonic() + _COMMIT_PATIENCE_SECONDS
@@ -209,13 +224,14 @@ class Runner:
 
 
 class _Stages:
-    """Passes progress on, and adds up the seconds spent in each stage."""
+    """Passes progress on, and adds up the seconds of each stage, which is a span of its own."""
 
     def __init__(self, report: Callable[[Progress], None]) -> None:
         self._report = report
         self._spent: dict[str, float] = {}
         self._stage = "loading"
         self._since = time.monotonic()
+        self._span = tracer.start_span(self._stage)
 
     def report(self, progress: Progress) -> None:
         self.enter(progress.stage)
@@ -224,11 +240,30 @@ class _Stages:
     def enter(self, stage: str) -> None:
         now = time.monotonic()
         self._spent[self._stage] = self._spent.get(self._stage, 0.0) + now - self._since
+        if stage != self._stage:
+            self._span.end()
+            self._span = tracer.start_span(stage)
         self._stage, self._since = stage, now
 
-    def seconds(self) -> dict[str, float]:
+    def end(self) -> dict[str, float]:
+        """Seconds by stage."""
         self.enter(self._stage)
+        self._span.end()
         return {stage: round(spent, 4) for stage, spent in self._spent.items()}
+
+
+def _span_of(claim: Claim) -> AbstractContextManager[Span]:
+    """The span of an attempt, in the trace of the request that submitted the job."""
+    job = claim.job
+    attributes: dict[str, str | int] = {
+        "job.id": job.id,
+        "job.attempt": claim.attempt,
+        "job.technique": job.technique,
+    }
+    context = context_of(job.trace)
+    return tracer.start_as_current_span(
+        f"run {job.technique}", context, SpanKind.CONSUMER, attributes
+    )
 
 
 def _as_failure(job: Job, error: Exception) -> JobError:

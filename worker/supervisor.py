@@ -18,6 +18,7 @@ from core.jobs.broker import connect
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
 from core.storage.places import Places
+from core.telemetry import logs
 from worker.reaper import reap, sweep
 
 log = logging.getLogger(__name__)
@@ -123,5 +124,5 @@ class Supervisor:
 
 def main(settings: Settings) -> None:
     """Supervise one worker with these settings."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.configure(settings.log_format)
     Supervisor(settings).run()

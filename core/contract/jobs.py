@@ -78,6 +78,8 @@ class Job(Frozen):
     deadline_at: datetime | None = None
     cancel_requested: bool = False
     request: dict[str, Any] = Field(description="The effective request.")
+    request_id: str | None = Field(default=None, description="Of the request that submitted it.")
+    trace: dict[str, str] = Field(default={}, description="W3C trace context to go on in.")
     progress: Progress | None = None
     artifacts: tuple[Artifact, ...] = ()
     measures: dict[str, Any] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -40,6 +41,9 @@ class Settings(BaseSettings):
         description="Signs artifact URLs. Default: made once and kept in the data directory.",
     )
 
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="Lines for a person, or one JSON object each."
+    )
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N.")
     warm_models: tuple[str, ...] | None = Field(
         default=None,

@@ -48,6 +48,7 @@ from core.jobs.record import (
     pairs,
     published_key,
 )
+from core.jobs.tally import count_end
 
 _STEPS = {"normal": 1.0, "high": 0.1}
 """How far apart jobs of one owner stand in the line: ten urgent ones pass for one."""
@@ -289,7 +290,12 @@ class JobStore:
                 *pairs(fields),
             ],
         )
-        return int(attempt) if found.decode() in allowed else None
+        if found.decode() not in allowed:
+            return None
+        if to in FINAL:
+            technique = cast(bytes, self.redis.hget(job_key(job_id), "technique"))
+            count_end(self.redis, json.loads(technique), to)
+        return int(attempt)
 
     def _pool(self, job_id: str) -> str | None:
         found = cast(bytes | None, self.redis.hget(job_key(job_id), "pool"))

@@ -134,6 +134,7 @@ def test_every_operation_reads_well() -> None:
         "listModels",
         "getHealth",
         "getReadiness",
+        "getMetrics",
     }
     for _, _, operation in operations():
         assert operation["summary"]
@@ -238,7 +239,7 @@ def test_what_is_not_there_answers_as_documented(client: httpx.Client) -> None:
     check(client.get(f"{NO_JOB}/events"), "streamJobEvents")
     check(client.post(f"{NO_JOB}/cancel"), "cancelJob")
     check(client.get(f"{NO_JOB}/artifacts/a.png"), "getArtifact")
-    check(client.get(f"{NO_JOB}/artifacts/a.png?signature=0"), "getArtifact")
+    check(client.get(f"{NO_JOB}/artifacts/a.png?sig=0"), "getArtifact")
 
 
 def test_models_and_health_answer_as_documented(client: httpx.Client, redis: Redis) -> None:

@@ -210,7 +210,7 @@ def test_log_lines_never_hold_a_signature(
     client: httpx.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        client.get("/v1/jobs/job_1/artifacts/a.png?expires=1&signature=c0ffee")
+        client.get("/v1/jobs/job_1/artifacts/a.png?expires=1&sig=c0ffee")
         wait_for_line(caplog, "/v1/jobs/job_1/artifacts/a.png -> 403")
     # pytest listens to loggers that the service has silenced, so only its own are looked at.
     lines = [record.message for record in caplog.records if record.name.startswith("service")]

@@ -237,3 +237,15 @@ def test_hundreds_of_open_streams_hold_up_nobody_and_all_are_told(
     followers.join()
     assert len(streams) == count
     assert all("event: done" in text for text in streams)
+
+
+def test_a_head_of_a_stream_is_answered_without_waiting_for_its_end(
+    client: httpx.Client, new_job: Callable[..., Job], store: JobStore
+) -> None:
+    job = new_job()
+    store.create(job)
+    started = time.monotonic()
+    answer = client.head(f"/v1/jobs/{job.id}/events", timeout=5)
+    assert time.monotonic() - started < 3
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-type"].startswith("text/event-stream")

@@ -21,7 +21,7 @@ SECRET = b"secret"
 
 def query(name: str, expires: int) -> tuple[str, str]:
     fields = parse_qs(signed_query(SECRET, "job_1", name, expires))
-    return fields["expires"][0], fields["signature"][0]
+    return fields["expires"][0], fields["sig"][0]
 
 
 def test_a_signature_holds_for_its_file_until_its_time() -> None:

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from core import catalog
 from core.contract.jobs import Job, Progress
@@ -130,3 +133,21 @@ def test_a_superseded_attempt_commits_nothing(
     assert not (tmp_path / "artifacts" / job.id / "1").exists()
     now = store.get(job.id)
     assert (now.status, now.attempt, now.artifacts) == ("running", 2, ())
+
+
+def test_a_run_is_a_span_of_the_submitters_trace_with_one_for_each_stage(
+    runner: Runner, job: Job, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(runner_module, "tracer", provider.get_tracer("test"))
+    traced = job.model_copy(update={"trace": {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}})
+    store.create(traced)
+    runner.run(job.id)
+    *stages, run = exporter.get_finished_spans()
+    assert run.name == "run style-aligned"
+    assert (run.attributes or {})["job.id"] == job.id
+    assert run.parent is not None
+    assert (run.parent.trace_id, run.parent.span_id) == (int("a" * 32, 16), int("b" * 16, 16))
+    assert {span.name for span in stages} == {"loading", "denoising", "decoding", "storing"}
+    assert {span.parent.span_id for span in stages if span.parent} == {run.context.span_id}
