@@ -24,7 +24,7 @@ IfNoneMatch = Annotated[
 ]
 
 _WHY = {
-    400: "The body is not JSON.",
+    400: "The body can't be read as what it is sent as.",
     401: "No API key, or one that is not known.",
     403: "The URL was not signed by this service.",
     404: "There is no such thing, or it is another key's.",

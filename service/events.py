@@ -83,7 +83,20 @@ _STREAM = (
 _SUCCESSES: Responses = {
     200: {
         "description": _STREAM,
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {
+            "text/event-stream": {
+                "schema": {
+                    "description": "One event.",
+                    "type": "object",
+                    "required": ["event", "id", "data"],
+                    "properties": {
+                        "event": {"enum": ["status", "progress", "artifact", "done"]},
+                        "id": {"type": "string", "description": "For `Last-Event-ID`."},
+                        "data": {"type": "string", "description": "A JSON object."},
+                    },
+                }
+            }
+        },
     },
     204: {"description": "`Last-Event-ID` is that of `done`: there is nothing more to come."},
 }

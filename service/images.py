@@ -16,6 +16,9 @@ from service.documentation import problem_responses, with_headers
 from service.limits import RATE_LIMIT, Submitter
 from service.views import View
 
+_FORM_BYTES = 16_384
+"""Of an upload, beside the file."""
+
 router = APIRouter(tags=["Images"])
 
 ImageId = Annotated[
@@ -39,7 +42,8 @@ class ReferenceList(View):
     summary="Upload a picture",
     status_code=201,
     response_description="The picture is stored.",
-    responses=with_headers(201, RATE_LIMIT) | problem_responses(401, 413, 422, 429, 503),
+    responses=with_headers(201, RATE_LIMIT) | problem_responses(400, 401, 413, 422, 429, 503),
+    max_body_size=MAX_SIZE_BYTES + _FORM_BYTES,
 )
 def upload_image(
     backends: WithBackends,

@@ -14,6 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from core.contract.errors import (
     INTERNAL_ERROR,
@@ -52,6 +53,7 @@ STATUSES = {
 
 # What goes wrong before the domain is reached: status to code, title and a default detail.
 _PROTOCOL = {
+    400: ("malformed-body", "The body can't be read", "Send what `Content-Type` says it is."),
     403: ("forbidden", "This is not allowed", "This is not allowed."),
     404: ("not-found", "There is no such thing", "There is nothing at this address."),
     405: ("method-not-allowed", "The method does not fit", "Use a method named in `Allow`."),
@@ -190,14 +192,28 @@ async def _protocol_error(request: Request, error: Exception) -> JSONResponse:
         type=_type(code),
         title=title,
         status=error.status_code,
-        # For a route or method that is not there, the framework says only the status again.
-        detail=detail if error.status_code in (404, 405) else error.detail,
+        # Of these the framework says only the status again, or names its own parts.
+        detail=detail if error.status_code in (400, 404, 405) else error.detail,
         instance=_instance(request),
         code=code,
         retryable=False,
         request_id=request.state.request_id,
     )
-    return respond(problem, error.headers)
+    # The framework names the methods of one route, where several share a path.
+    allowed = {"Allow": ", ".join(_methods_at(request))} if error.status_code == 405 else {}
+    return respond(problem, dict(error.headers or {}) | allowed)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """The methods that the path of `request` knows."""
+    app: FastAPI = request.app
+
+    def is_known(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in app.routes)
+
+    known = [method for method in ("GET", "POST", "DELETE") if is_known(method)]
+    return ["HEAD", *known] if "GET" in known else known
 
 
 async def _parameter_error(request: Request, error: Exception) -> JSONResponse:

@@ -6,6 +6,8 @@ import json
 import logging
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -215,3 +217,31 @@ def test_log_lines_never_hold_a_signature(
     # pytest listens to loggers that the service has silenced, so only its own are looked at.
     lines = [record.message for record in caplog.records if record.name.startswith("service")]
     assert not any("c0ffee" in line for line in lines)
+
+
+def test_a_method_that_is_not_known_is_told_all_that_are(client: httpx.Client) -> None:
+    for path, known in (
+        ("/v1/jobs/job_1", "HEAD, GET, DELETE"),
+        ("/v1/jobs", "HEAD, GET"),
+        ("/v1/images", "POST"),
+    ):
+        assert client.patch(path).headers["allow"] == known
+
+
+def test_a_form_that_is_none_is_400(client: httpx.Client) -> None:
+    broken = b"--b\r\n-2630--b--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    answer = client.post("/v1/images", content=broken, headers=headers)
+    assert "Content-Type" in problem(answer, 400, "malformed-body")["detail"]
+
+
+def test_an_upload_that_is_too_large_is_refused_before_it_is_stored(client: httpx.Client) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+        for _ in range(60):
+            yield b"\0" * 1_000_000
+
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    with suppress(httpx.WriteError):  # it may close the connection on what is still sent
+        answer = client.post("/v1/images", content=chunks(), headers=headers)
+        problem(answer, 413, "body-too-large")
