@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from pydantic import Field, field_validator
@@ -31,6 +32,23 @@ class Settings(BaseSettings):
     signing_secret: str | None = Field(
         default=None,
         description="Signs artifact URLs. Default: made once and kept in the data directory.",
+    )
+
+    fetch_images: bool = Field(
+        default=True, description="Workers fetch pictures that requests name by their URL."
+    )
+    send_webhooks: bool = Field(
+        default=True, description="Workers tell the webhooks that requests name of their jobs."
+    )
+    outbound_http: bool = Field(
+        default=False, description="URLs in requests may be of plain http too, not https only."
+    )
+    outbound_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+        default=(),
+        description="Networks that URLs in requests may lead to though they are not public.",
+    )
+    outbound_ports: tuple[int, ...] = Field(
+        default=(), description="Ports they may name beside 443, and 80 for http."
     )
 
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N.")
