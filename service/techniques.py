@@ -16,6 +16,7 @@ from core.catalog import TECHNIQUES, Technique
 from core.contract.errors import Gone, NotFound
 from core.contract.jobs import Job, new_job_id
 from core.jobs.idempotency import earlier, once
+from core.outbound.links import admitting_links
 from service.auth import Caller
 from service.backends import Backends, WithBackends
 from service.body import read_json
@@ -39,7 +40,8 @@ def submit_job(
     # Looked at before the body: what was accepted once is not judged again.
     if submission and (job_id := earlier(backends.redis, submission)):
         return _replayed(backends, job_id), True
-    effective = technique.effective(body, backends.models, backends.places.stored(owner))
+    stored = admitting_links(backends.places.stored(owner), backends.settings)
+    effective = technique.effective(body, backends.models, stored)
     now = datetime.now(UTC)
     seconds = effective.deadline_seconds
     job = Job(

@@ -28,6 +28,8 @@ from core.diffusion.model import best_device, quiet_loading
 from core.jobs import workers
 from core.jobs.broker import connect
 from core.jobs.store import JobStore
+from core.outbound.guard import Guard
+from core.outbound.rules import Rules
 from core.storage.places import Places
 from worker.runner import Pulse, Runner
 from worker.task import serve_with
@@ -140,6 +142,7 @@ def main(settings: Settings, parent: int) -> None:
         models=models,
         lease_seconds=settings.lease_seconds,
         pulse=Pulse(),
+        guard=Guard(Rules.of(settings)) if settings.fetch_images else None,
     )
     serve_with(runner)
     worker = WarmWorker(

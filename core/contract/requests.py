@@ -123,7 +123,7 @@ class JobRequest(Strict):
     def with_stored(self, stored: Stored) -> Self:
         """The request with whatever it names of what is stored looked up.
 
-        Pictures inside the request are stored and named. Raises InvalidRequest.
+        Pictures inside the request are stored and named, as `stored` says. Raises InvalidRequest.
         """
         return self
 

@@ -112,14 +112,14 @@ class JobStore:
         Raises AttemptSuperseded once the job is no longer this attempt's.
         """
         fields = {} if progress is None else {"progress": progress}
-        job_id = claim.job.id
-        answer = self._beat_script(
-            keys=[job_key(job_id), RUNNING],
-            args=[job_id, claim.attempt, lease_seconds, *pairs(fields)],
-        )
-        if answer == 0:
-            raise AttemptSuperseded(f"Attempt {claim.attempt} no longer has job {job_id}.")
-        return bool(answer == 2)
+        return self._write(claim, lease_seconds, fields)
+
+    def keep_request(self, claim: Claim, lease_seconds: float, request: Mapping[str, Any]) -> None:
+        """Put what the run has made of the request in its place, for later attempts and callers.
+
+        Raises AttemptSuperseded if another attempt has the job.
+        """
+        self._write(claim, lease_seconds, {"request": request})
 
     def publish(self, claim: Claim, artifact: Artifact) -> None:
         """Show a finished file, which counts from now on whatever becomes of the attempt.
@@ -198,6 +198,16 @@ class JobStore:
         """Drop an id from the bookkeeping whose record is gone."""
         self.redis.zrem(QUEUED, job_id)
         self.redis.zrem(RUNNING, job_id)
+
+    def _write(self, claim: Claim, lease_seconds: float, fields: Mapping[str, Any]) -> bool:
+        job_id = claim.job.id
+        answer = self._beat_script(
+            keys=[job_key(job_id), RUNNING],
+            args=[job_id, claim.attempt, lease_seconds, *pairs(fields)],
+        )
+        if answer == 0:
+            raise AttemptSuperseded(f"Attempt {claim.attempt} no longer has job {job_id}.")
+        return bool(answer == 2)
 
     def _end_lost(self, job: Job, to: JobStatus, fields: Mapping[str, Any]) -> bool:
         ended = _ended(job) | dict(fields) | {"progress": None}

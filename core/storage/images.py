@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from core.contract.errors import FieldError, InvalidImage, InvalidRequest, NotFound
-from core.contract.images import IMAGE_ID, MEDIA_TYPES, ImageInfo, ImageInput, Upload
+from core.contract.images import IMAGE_ID, MEDIA_TYPES, ImageInfo, ImageInput, LinkedImage, Upload
 from core.storage.disk import write_whole
 
 MAX_SIZE_BYTES = 20_000_000
@@ -45,9 +45,11 @@ class ImageStore:
     def see(self, owner: str, pointer: str, image: ImageInput) -> Upload:
         """Where a picture of a request is stored; one inside the request is stored now.
 
-        Raises InvalidRequest, which points at it.
+        Raises InvalidRequest, which points at it, also for one that would have to be fetched.
         """
         try:
+            if isinstance(image, LinkedImage):
+                raise InvalidImage("Pictures are not fetched by their URL here. Upload it instead.")
             if isinstance(image, Upload):
                 self.info(owner, image.upload)
                 return image

@@ -12,7 +12,7 @@ from redis import Redis
 
 from core.contract.errors import AttemptSuperseded, Conflict, JobError, NotFound
 from core.contract.jobs import Artifact, Job, JobWarning, Progress
-from core.jobs.record import QUEUED
+from core.jobs.record import QUEUED, RUNNING
 from core.jobs.store import Claim, JobStore
 
 LEASE = 30
@@ -276,3 +276,16 @@ def test_delivery_of_a_job_that_is_not_queued_is_not_noted(store: JobStore, job:
     claimed(store, job)
     store.mark_delivered(job.id)
     assert store.waiting_longer_than(-1) == []
+
+
+def test_only_the_last_attempt_may_put_another_request_in_place(store: JobStore, job: Job) -> None:
+    first = lost(store, job)
+    store.keep_request(first, LEASE, job.request | {"style": "first"})
+    store.redis.zadd(RUNNING, {job.id: 0})
+    assert store.requeue_lost(job)
+    with pytest.raises(AttemptSuperseded):
+        store.keep_request(first, LEASE, job.request | {"style": "late"})
+    second = claimed(store, job)
+    assert second.job.request == job.request | {"style": "first"}
+    with pytest.raises(AttemptSuperseded):
+        store.keep_request(first, LEASE, job.request | {"style": "late"})
