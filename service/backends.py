@@ -16,7 +16,7 @@ from core.jobs.broker import connect
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
 from core.storage.places import Places
-from service.signing import signing_secret
+from core.storage.secret import signing_secret
 
 
 @dataclass(frozen=True)
