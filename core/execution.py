@@ -106,7 +106,8 @@ def recipe_of(technique: Technique, model: DiffusionModel, request: JobRequest) 
     return {
         "technique": technique.name,
         "request": request.model_dump(
-            mode="json", exclude={"metadata", "priority", "deadline_seconds", "ttl_seconds"}
+            mode="json",
+            exclude={"metadata", "priority", "deadline_seconds", "ttl_seconds", "webhook"},
         ),
         "model": {"name": model.spec.name, "fingerprint": model.fingerprint},
         "device": model.device.type,

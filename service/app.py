@@ -21,6 +21,7 @@ from service import (
     models,
     problems,
     techniques,
+    webhooks,
 )
 from service.backends import opened
 from service.documentation import API_VERSION, document
@@ -58,7 +59,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.is_stopping = lambda: False
     app.add_middleware(RequestContext)
     problems.install(app)
-    for part in (techniques, jobs, listing, events, archive, artifacts, images, models, health):
+    of_jobs = (jobs, listing, events, webhooks, archive, artifacts)
+    for part in (techniques, *of_jobs, images, models, health):
         app.include_router(part.router)
     app.openapi = partial(document, app)  # type: ignore[method-assign]
     return app

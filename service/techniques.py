@@ -16,7 +16,7 @@ from core.catalog import TECHNIQUES, Technique
 from core.contract.errors import Gone, NotFound
 from core.contract.jobs import Job, new_job_id
 from core.jobs.idempotency import earlier, once
-from core.outbound.links import admitting_links
+from core.outbound.links import admitting_links, check_webhook
 from service.auth import Caller
 from service.backends import Backends, WithBackends
 from service.body import read_json
@@ -42,6 +42,7 @@ def submit_job(
         return _replayed(backends, job_id), True
     stored = admitting_links(backends.places.stored(owner), backends.settings)
     effective = technique.effective(body, backends.models, stored)
+    check_webhook(effective, backends.settings)
     now = datetime.now(UTC)
     seconds = effective.deadline_seconds
     job = Job(

@@ -19,6 +19,7 @@ from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
 from core.storage.places import Places
 from worker.reaper import reap, sweep
+from worker.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Supervisor:
         self.store = JobStore(redis)
         self.queue = JobQueue(redis, settings.pool)
         self.places = Places.under(settings.data_dir)
+        self.webhooks = Webhooks(settings) if settings.send_webhooks else None
         self.child: subprocess.Popen[bytes] | None = None
         self.started_at = 0.0
         self.failures = 0
@@ -55,6 +57,8 @@ class Supervisor:
         signal.signal(signal.SIGINT, self._stop)
         next_start = next_reap = 0.0
         next_sweep = time.monotonic() + _SWEEP_EVERY_SECONDS
+        if self.webhooks is not None:
+            self.webhooks.start()
         try:
             while not self.stopping:
                 now = time.monotonic()
@@ -74,6 +78,8 @@ class Supervisor:
                 time.sleep(0.2)
         finally:
             self._end_child()
+            if self.webhooks is not None:
+                self.webhooks.stop()
 
     def _start(self, now: float) -> None:
         # A session of its own: Ctrl-C in the terminal reaches the supervisor alone.

@@ -31,7 +31,8 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=30_000_000, gt=0)
     signing_secret: str | None = Field(
         default=None,
-        description="Signs artifact URLs. Default: made once and kept in the data directory.",
+        description="Signs artifact URLs, and webhooks' secrets come from it. Default: made once "
+        "and kept in the data directory.",
     )
 
     fetch_images: bool = Field(

@@ -14,6 +14,7 @@ from core.contract.jobs import Job
 PREFIX = "attention-please:"
 QUEUED = PREFIX + "queued"
 RUNNING = PREFIX + "running"
+OUTBOX = PREFIX + "outbox"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -26,6 +27,16 @@ def job_key(job_id: str) -> str:
 def published_key(job_id: str) -> str:
     """The list of a job's files, in the order in which they were finished."""
     return f"{job_key(job_id)}:published"
+
+
+def deliveries_key(job_id: str) -> str:
+    """The hash of what a job's webhook is told: `count`, and `1:event` and so on of each."""
+    return f"{job_key(job_id)}:deliveries"
+
+
+def delivery_id(job_id: str, number: int | str = "") -> str:
+    """Id of a job's delivery of this number; without one, how all of them begin."""
+    return f"msg_{job_id.removeprefix('job_')}_{number}"
 
 
 def owned_key(owner: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-# KEYS: job, queued, running, published.  ARGV: id, to, allowed from (",a,b,"), fence or "",
-# lease seconds, "1" to move only a job whose lease is over, unix time at which to forget it or
-# "", then pairs.
+# KEYS: job, queued, running, published, deliveries, outbox.  ARGV: id, to, allowed from
+# (",a,b,"), fence or "", lease seconds, "1" to move only a job whose lease is over, unix time at
+# which to forget it or "", then pairs.
 # Returns {the status found, the attempt it now has}; nothing changed unless that status is
-# among the allowed ones and the fence fits.
+# among the allowed ones and the fence fits. Where the job's webhook wants to know, a delivery
+# with the job as it is now goes into the outbox in this same step.
 MOVE = """
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status then return {'', 0} end
@@ -32,9 +33,22 @@ end
 redis.call('HSET', KEYS[1], 'status', '"' .. ARGV[2] .. '"')
 redis.call('HINCRBY', KEYS[1], 'revision', 1)
 if #ARGV > 7 then redis.call('HSET', KEYS[1], unpack(ARGV, 8)) end
+local events = redis.call('HGET', KEYS[1], 'webhook_events')
+if events and string.find(events, ',job.' .. ARGV[2] .. ',', 1, true) then
+  local n = redis.call('HINCRBY', KEYS[5], 'count', 1)
+  local seen = {}
+  for _, name in ipairs({'status', 'attempt', 'started_at', 'ended_at', 'expires_at', 'error'}) do
+    table.insert(seen, '"' .. name .. '":' .. (redis.call('HGET', KEYS[1], name) or 'null'))
+  end
+  redis.call('HSET', KEYS[5], n .. ':event', 'job.' .. ARGV[2], n .. ':status', 'pending',
+    n .. ':at', string.format('%.6f', now), n .. ':seen', '{' .. table.concat(seen, ',') .. '}',
+    n .. ':files', redis.call('LLEN', KEYS[4]))
+  redis.call('ZADD', KEYS[6], now, 'msg_' .. string.sub(ARGV[1], 5) .. '_' .. n)
+end
 if ARGV[7] ~= '' then
   redis.call('EXPIREAT', KEYS[1], ARGV[7])
   redis.call('EXPIREAT', KEYS[4], ARGV[7])
+  redis.call('EXPIREAT', KEYS[5], ARGV[7])
 end
 return {status, attempt}
 """
@@ -92,14 +106,19 @@ redis.call('ZADD', KEYS[3], 0, ARGV[2])
 return ''
 """
 
-# KEYS: job, published, the owner's jobs.  ARGV: entry among the owner's jobs, final statuses
-# (",a,b,").  Removes a final job. Returns the status found, "" if there is no such job.
+# KEYS: job, published, the owner's jobs, deliveries, outbox.  ARGV: entry among the owner's jobs,
+# final statuses (",a,b,"), how ids of its deliveries begin.
+# Removes a final job, and what its webhook has not been told yet. Returns the status found, "" if
+# there is no such job.
 REMOVE = """
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status then return '' end
 status = string.sub(status, 2, -2)
 if string.find(ARGV[2], ',' .. status .. ',', 1, true) then
-  redis.call('DEL', KEYS[1], KEYS[2])
+  for n = 1, tonumber(redis.call('HGET', KEYS[4], 'count') or 0) do
+    redis.call('ZREM', KEYS[5], ARGV[3] .. n)
+  end
+  redis.call('DEL', KEYS[1], KEYS[2], KEYS[4])
   redis.call('ZREM', KEYS[3], ARGV[1])
 end
 return status

@@ -30,9 +30,12 @@ from core.contract.jobs import (
 from core.jobs import scripts
 from core.jobs.idempotency import KEPT_SECONDS, Once, same_job
 from core.jobs.record import (
+    OUTBOX,
     QUEUED,
     RUNNING,
     decode,
+    deliveries_key,
+    delivery_id,
     encode,
     job_key,
     owned_entry,
@@ -69,6 +72,9 @@ class JobStore:
         Raises IdempotencyMismatch.
         """
         fields = {name: value for name, value in dict(job).items() if name != "artifacts"}
+        if webhook := job.request.get("webhook"):
+            # Beside the request, so that a script can tell without reading it.
+            fields["webhook_events"] = f",{','.join(webhook['events'])},"
         name, fingerprint = (submission.name, submission.fingerprint) if submission else ("", "")
         kept = self._create_script(
             keys=[job_key(job.id), QUEUED, owned_key(job.owner), name],
@@ -92,8 +98,14 @@ class JobStore:
         Raises Conflict if it is not final, NotFound if it is gone already.
         """
         found = self._remove_script(
-            keys=[job_key(job.id), published_key(job.id), owned_key(job.owner)],
-            args=[owned_entry(job), f",{','.join(sorted(FINAL))},"],
+            keys=[
+                job_key(job.id),
+                published_key(job.id),
+                owned_key(job.owner),
+                deliveries_key(job.id),
+                OUTBOX,
+            ],
+            args=[owned_entry(job), f",{','.join(sorted(FINAL))},", delivery_id(job.id)],
         ).decode()
         if not found:
             raise NotFound(f"There is no job {job.id}.")
@@ -235,7 +247,14 @@ class JobStore:
         allowed = LEGAL_MOVES[to] if only_from is None else LEGAL_MOVES[to] & {only_from}
         expires_at = fields.get("expires_at")
         found, attempt = self._move_script(
-            keys=[job_key(job_id), QUEUED, RUNNING, published_key(job_id)],
+            keys=[
+                job_key(job_id),
+                QUEUED,
+                RUNNING,
+                published_key(job_id),
+                deliveries_key(job_id),
+                OUTBOX,
+            ],
             args=[
                 job_id,
                 to,

@@ -27,6 +27,16 @@ def admitting_links(stored: Stored, settings: Settings) -> Stored:
     return replace(stored, image=image)
 
 
+def check_webhook(request: JobRequest, settings: Settings) -> None:
+    """Raise InvalidRequest where the request's webhook is none that may be told."""
+    if request.webhook is None:
+        return
+    if not settings.send_webhooks:
+        detail = "Webhooks are switched off here. Ask for the job, or read its events, instead."
+        raise InvalidRequest.of([FieldError(pointer="/webhook", detail=detail)])
+    _check(Rules.of(settings), "/webhook/url", request.webhook.url)
+
+
 def fetched(request: JobRequest, fetch: Callable[[str], Upload]) -> JobRequest:
     """An effective request with its pictures fetched: it names none by a URL any more.
 
