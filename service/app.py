@@ -62,5 +62,6 @@ def create_app(settings: Settings) -> FastAPI:
     of_jobs = (jobs, listing, events, webhooks, archive, artifacts)
     for part in (techniques, *of_jobs, images, models, health):
         app.include_router(part.router)
+    app.webhooks.include_router(webhooks.told)
     app.openapi = partial(document, app)  # type: ignore[method-assign]
     return app

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 from pydantic import Field
 
-from core.contract.webhooks import Delivery
+from core.contract.webhooks import Delivery, WebhookPayload
 from core.jobs.outbox import Outbox
 from core.outbound.sending import owner_secret
 from service.auth import Caller
@@ -78,3 +78,23 @@ def redeliver(
     """The same message with the same `webhook-id`, whatever became of it before."""
     owned_job(backends, job_id, caller)
     return Outbox(backends.redis).again(job_id, delivery_id)
+
+
+told = APIRouter(tags=["Webhooks"])
+"""What receivers are sent: in the OpenAPI document only."""
+
+
+@told.post(
+    "job",
+    operation_id="tellOfJob",
+    summary="What a webhook is told of a job",
+    response_class=Response,
+    responses={
+        200: {"description": "Or any other 2xx: delivered."},
+        410: {"description": "Not to be tried again."},
+        "default": {"description": "Tried again, after longer and longer pauses, for a day."},
+    },
+)
+def tell_of_job(news: WebhookPayload) -> None:
+    """Sent at least once. `webhook-id` is the same in each try, so that a receiver can leave out
+    what it has had; `webhook-signature` is to be verified with `GET /v1/webhook-secret`."""

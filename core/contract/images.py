@@ -11,7 +11,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 IMAGE_ID = re.compile(r"img_[0-9a-f]{32}")
-MAX_URL_CHARACTERS = 2048
+MAX_URL_CHARACTERS = 4096
+"""Signed URLs of object stores are long."""
 MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 
 _DATA_URI = re.compile(r"data:image/(?:png|jpeg|webp);base64,(?P<data>.*)", re.DOTALL)

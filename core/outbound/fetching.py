@@ -67,7 +67,7 @@ def _followed(guard: Guard, first: httpx.URL, limits: Limits) -> bytes:
                 return _body(first.host, answer, headers, limits.size_bytes)
         try:
             url = guard.rules.checked(str(url.join(headers["location"])))
-        except (Refused, httpx.InvalidURL):
+        except (httpx.InvalidURL, ValueError):
             # Not which URL: it need not be the caller's to learn.
             raise ImageUnreachable(
                 f"{first.host} redirects to where no picture is fetched from."

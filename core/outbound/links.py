@@ -13,15 +13,23 @@ from core.contract.settings import Settings
 from core.contract.stored import KeptReference, Stored
 from core.outbound.rules import Refused, Rules
 
+MAX_LINKS = 16
+"""Of one request: a worker draws nothing while it fetches."""
+
 
 def admitting_links(stored: Stored, settings: Settings) -> Stored:
-    """`stored`, where pictures named by URLs of an allowed form are left for the worker."""
+    """`stored` for one request, whose pictures by URLs of an allowed form are left as they are."""
     rules = Rules.of(settings)
+    admitted: set[str] = set()
 
     def image(pointer: str, given: ImageInput) -> ImageInput:
         if not isinstance(given, LinkedImage) or not settings.fetch_images:
             return stored.image(pointer, given)
         _check(rules, f"{pointer}/url", given.url)
+        admitted.add(given.url)
+        if len(admitted) > MAX_LINKS:
+            detail = f"A request may name {MAX_LINKS} pictures by their URL. Upload the others."
+            raise InvalidRequest.of([FieldError(pointer=f"{pointer}/url", detail=detail)])
         return given
 
     return replace(stored, image=image)

@@ -48,10 +48,11 @@ class Rules:
         can change at any time. Only hosts that are not public whatever happens are refused here.
         """
         try:
-            found = httpx.URL(url) if len(url) <= MAX_URL_CHARACTERS else None
-        except httpx.InvalidURL:
-            found = None
-        if found is None or not found.is_absolute_url:
+            found = httpx.URL(url)
+            host = found.raw_host.decode("ascii").lower()
+        except (httpx.InvalidURL, ValueError):
+            host = ""
+        if not host or len(url) > MAX_URL_CHARACTERS:
             raise Refused("This is no URL that can be read.")
         if found.scheme != "https" and not (found.scheme == "http" and self.http):
             wanted = "https or http" if self.http else "https"
@@ -59,14 +60,14 @@ class Rules:
         if found.userinfo:
             raise Refused("A URL here may hold no user name and no password.")
         # One final dot says that a name is whole; certificates are made out without it.
-        host = found.raw_host.decode("ascii").lower().removesuffix(".")
+        host = host.removesuffix(".")
         self._check_host(host)
         if found.port not in (None, _SCHEME_PORTS[found.scheme], *self.ports):
             raise Refused(f"Port {found.port} is not allowed in a URL here.")
         return found.copy_with(host=host, fragment=None)
 
     def _check_host(self, host: str) -> None:
-        address = literal(host)
+        address = None if "%" in host else literal(host)
         if address is not None:
             refused = not self.allow(address)
         elif not _HOST_NAME.fullmatch(host):

@@ -18,6 +18,7 @@ from cli.local import LocalStack
 from core.contract.jobs import Job
 from core.contract.settings import Settings
 from core.jobs.store import JobStore
+from core.storage.pictures import read_recipe
 from tests.conftest import running_service
 from tests.tiny_models import models_file
 from tests.web import respond, web_server
@@ -155,6 +156,7 @@ def test_a_job_that_ran_is_told_signed_and_its_log_shows_it(
             while len(got) < 2 and time.monotonic() < give_up_at:
                 time.sleep(0.05)
             time.sleep(1)
+            recipe = read_recipe(httpx.get(job["artifacts"][0]["url"]).content)
             secret = client.get("/v1/webhook-secret").json()["secret"]
             listed = client.get(f"/v1/jobs/{job['id']}/deliveries").json()["deliveries"]
     told = {headers["webhook-id"]: Webhook(secret).verify(body, headers) for headers, body in got}
@@ -169,3 +171,6 @@ def test_a_job_that_ran_is_told_signed_and_its_log_shows_it(
     assert [(a["name"], a["sha256"], a["size_bytes"]) for a in data["artifacts"]] == shown
     assert "url" not in data["artifacts"][0]
     assert "request" not in data
+    # Whom to tell is the caller's own, and no part of a picture that goes on to others.
+    assert recipe
+    assert "webhook" not in recipe["request"]

@@ -136,7 +136,7 @@ def test_a_picture_that_can_not_be_had_fails_the_job_and_tells_the_host_only(
         ("https://user:password@pictures.example/", "password"),
         ("https://pictures.example:6379/", "Port 6379"),
         ("cat.png", "no URL"),
-        ("", "text of 1 to 2048 characters"),
+        ("", "text of 1 to 4096 characters"),
     ],
 )
 def test_a_url_that_leads_nowhere_allowed_is_refused_at_once(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -248,6 +249,23 @@ def test_a_look_up_that_hangs_ends_in_time() -> None:
     with pytest.raises(ImageUnreachable, match="took too long"):
         fetch(Guard(Rules(), hanging), f"https://{NAME}/", Limits(1000, seconds=0.3))
     assert time.monotonic() - began < 2
+
+
+def test_a_look_up_that_fails_for_now_may_be_tried_again() -> None:
+    def failing(host: str, port: int) -> list[Address]:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    with pytest.raises(ImageUnreachable) as failure:
+        fetch(Guard(Rules(), failing), f"https://{NAME}/", LIMITS)
+    assert failure.value.retryable
+
+
+def test_of_several_addresses_one_that_answers_is_enough() -> None:
+    names = Names(pictures_example=[["127.0.0.9", "127.0.0.1"]])
+    with web_server(lambda request: respond(request, 200, b"picture")) as port:
+        networks = (ip_network("127.0.0.0/8"),)
+        guard = Guard(Rules(http=True, networks=networks, ports=(port,)), names)
+        assert fetch(guard, f"http://{NAME}:{port}/", LIMITS) == b"picture"
 
 
 def test_a_connection_that_breaks_may_be_tried_again() -> None:

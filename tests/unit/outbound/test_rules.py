@@ -3,6 +3,8 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_network
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from core.outbound.addresses import is_public
 from core.outbound.rules import Refused, Rules
@@ -149,7 +151,7 @@ def test_hosts_that_are_not_public_whatever_happens_are_refused_at_once(host: st
         "https://[::1/",
         "https://[v1.x]/",
         "https://[fe80::1%25eth0]/",
-        "https://" + "a" * 3000 + ".example/",
+        "https://" + "a" * 5000 + ".example/",
     ],
 )
 def test_urls_of_another_form_are_refused(url: str) -> None:
@@ -170,6 +172,22 @@ def test_urls_of_another_form_are_refused(url: str) -> None:
 )
 def test_public_https_urls_are_read_one_way(url: str, read: str) -> None:
     assert str(Rules().checked(url)) == read
+
+
+@given(st.text(max_size=30), st.sampled_from(["https://", "https://a.example", "", "http:"]))
+@example("[::1%ﬀ]", "https://")
+@example("xn--", "https://")
+@example("\ud800.example", "https://")
+@example(":１", "https://a.example")
+def test_any_text_is_read_or_refused_and_what_is_read_reads_the_same_again(
+    text: str, start: str
+) -> None:
+    try:
+        found = Rules().checked(start + text)
+    except Refused:
+        return
+    assert Rules().checked(str(found)) == found
+    assert (found.scheme, found.userinfo, found.port) == ("https", b"", None)
 
 
 def test_http_networks_and_ports_are_allowed_by_setting_only() -> None:
