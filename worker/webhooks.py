@@ -6,6 +6,7 @@ import logging
 import random
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -42,7 +43,13 @@ class Pace:
     """After which another sender tries again what was in the hands of one that died."""
     look_seconds: float = 0.5
     """Between looks into an empty outbox."""
-    threads: int = 4
+    threads: int = 8
+    slow_seconds: float = 2.0
+    """An owner whose last try took longer is slow,"""
+    slow_at_once: int = 2
+    """and gets no more threads than these, so that others' deliveries come through;"""
+    put_off_seconds: float = 5.0
+    """what is beyond them waits this long before it is looked at again."""
 
     def pause_after(self, tries: int) -> float | None:
         """Seconds between the try of this number and the next; None where it was the last."""
@@ -50,6 +57,33 @@ class Pace:
             return None
         pause = min(self.first_seconds * self.factor ** (tries - 1), self.longest_seconds)
         return pause * random.uniform(1 - self.spread, 1 + self.spread)
+
+
+class _Lanes:
+    """How many threads each owner has, of which a slow one has few."""
+
+    def __init__(self, pace: Pace) -> None:
+        self.pace = pace
+        self.lock = threading.Lock()
+        self.taken: Counter[str] = Counter()
+        self.slow: set[str] = set()
+
+    def enter(self, owner: str) -> bool:
+        """Take a thread for `owner`, if it may have one more."""
+        with self.lock:
+            if owner in self.slow and self.taken[owner] >= self.pace.slow_at_once:
+                return False
+            self.taken[owner] += 1
+            return True
+
+    def leave(self, owner: str, sent: Try | None) -> None:
+        """Give it back, after a try or where none came about."""
+        with self.lock:
+            self.taken[owner] -= 1
+            if sent is not None and sent.duration_seconds > self.pace.slow_seconds:
+                self.slow.add(owner)
+            else:
+                self.slow.discard(owner)
 
 
 class Webhooks:
@@ -60,6 +94,7 @@ class Webhooks:
         self.guard = Guard(Rules.of(settings))
         self.secret = signing_secret(settings)
         self.pace = pace or Pace()
+        self.lanes = _Lanes(self.pace)
         self.stopped = threading.Event()
         self.threads = [
             threading.Thread(target=self._run, name=f"webhooks-{number}", daemon=True)
@@ -82,7 +117,15 @@ class Webhooks:
         leased = self.outbox.lease(self.pace.lease_seconds)
         if leased is None:
             return False
-        sent = self._sent(leased)
+        owner = leased.job.owner
+        if not self.lanes.enter(owner):
+            self.outbox.put_off(leased, self.pace.put_off_seconds)
+            return True
+        sent = None
+        try:
+            sent = self._sent(leased)
+        finally:
+            self.lanes.leave(owner, sent)
         status, pause = self._outcome(leased, sent)
         self.outbox.settle(leased, sent, status, pause)
         if status == "failed":

@@ -64,6 +64,7 @@ class Outbox:
         self.redis = redis
         self._lease_script = redis.register_script(scripts.LEASE)
         self._settle_script = redis.register_script(scripts.SETTLE)
+        self._put_off_script = redis.register_script(scripts.PUT_OFF)
         self._again_script = redis.register_script(scripts.AGAIN)
 
     def lease(self, seconds: float) -> Leased | None:
@@ -101,6 +102,10 @@ class Outbox:
                 next_in_seconds,
             ],
         )
+
+    def put_off(self, leased: Leased, seconds: float) -> None:
+        """Give a delivery back unsent."""
+        self._put_off_script(keys=[OUTBOX], args=[leased.id, leased.token, seconds])
 
     def deliveries(self, job_id: str) -> list[Delivery]:
         """Those of a job, in the order of their events; none where it has no webhook."""

@@ -36,6 +36,16 @@ end
 return 1
 """
 
+# KEYS: outbox.  ARGV: delivery, token, seconds.
+# Puts off a delivery that was not sent, while the lease is still this sender's.
+PUT_OFF = """
+if redis.call('ZSCORE', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
+redis.call('ZADD', KEYS[1], now + tonumber(ARGV[3]), ARGV[1])
+return 1
+"""
+
 # KEYS: deliveries, outbox.  ARGV: delivery, its number.
 # Has a delivery sent again, now and with all its tries. Returns 0 if there is none.
 AGAIN = """

@@ -213,6 +213,41 @@ def test_threads_send_side_by_side_so_that_one_slow_receiver_holds_up_nobody(
     assert len(set(ids)) == len(jobs)
 
 
+def test_a_key_whose_receiver_hangs_does_not_keep_others_waiting(
+    inside: Settings, store: JobStore, new_job: Callable[..., Job]
+) -> None:
+    told: list[float] = []
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        if request.path == "/slow":
+            time.sleep(60)
+        told.append(time.monotonic())
+        respond(request, 200)
+
+    def canceled(port: int, path: str, owner: str) -> Job:
+        hook = {"url": f"http://127.0.0.1:{port}{path}", "events": ["job.canceled"]}
+        job = new_job(request={"webhook": hook}, owner=owner)
+        store.create(job)
+        store.request_cancel(job.id)
+        return job
+
+    pace = Pace(send_seconds=1, slow_seconds=0.5, threads=4, look_seconds=0.02, put_off_seconds=0.2)
+    with web_server(answer) as port:
+        webhooks = Webhooks(inside.model_copy(update={"outbound_ports": (port,)}), pace)
+        for _ in range(40):
+            canceled(port, "/slow", "theirs")
+        webhooks.start()
+        time.sleep(1.3)  # all threads have met the slow receiver once
+        began = time.monotonic()
+        job = canceled(port, "/", "mine")
+        while webhooks.outbox.deliveries(job.id)[0].status != "delivered":
+            assert time.monotonic() - began < 10
+            time.sleep(0.02)
+        webhooks.stop()
+    # Of 40 that wait before it, each four of which would take a second.
+    assert time.monotonic() - began < 4
+
+
 def test_the_tries_span_about_a_day_and_pauses_grow() -> None:
     calm = Pace(spread=0)
     pauses = [calm.pause_after(number) for number in range(1, calm.tries + 1)]
