@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+# Puts a delivery into the outbox, with the job as it is now, where its webhook wants to know.
+_TELL = """
+local function tell(published, deliveries, outbox, id, to, now)
+  local events = redis.call('HGET', KEYS[1], 'webhook_events')
+  if not events or not string.find(events, ',job.' .. to .. ',', 1, true) then return end
+  local n = redis.call('HINCRBY', deliveries, 'count', 1)
+  local seen = {}
+  for _, name in ipairs({'status', 'attempt', 'started_at', 'ended_at', 'expires_at', 'error'}) do
+    table.insert(seen, '"' .. name .. '":' .. (redis.call('HGET', KEYS[1], name) or 'null'))
+  end
+  redis.call('HSET', deliveries, n .. ':event', 'job.' .. to, n .. ':status', 'pending',
+    n .. ':at', string.format('%.6f', now), n .. ':seen', '{' .. table.concat(seen, ',') .. '}',
+    n .. ':files', redis.call('LLEN', published))
+  redis.call('ZADD', outbox, now, 'msg_' .. string.sub(id, 5) .. '_' .. n)
+end
+"""
+
 # KEYS: job, queued, running, published, deliveries, outbox.  ARGV: id, to, allowed from
 # (",a,b,"), fence or "", lease seconds, "1" to move only a job whose lease is over, unix time at
 # which to forget it or "", then pairs.
 # Returns {the status found, the attempt it now has}; nothing changed unless that status is
-# among the allowed ones and the fence fits. Where the job's webhook wants to know, a delivery
-# with the job as it is now goes into the outbox in this same step.
-MOVE = """
+# among the allowed ones and the fence fits. What a webhook is to be told goes into the outbox in
+# this same step.
+MOVE = (
+    _TELL
+    + """
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status then return {'', 0} end
 status = string.sub(status, 2, -2)
@@ -33,18 +52,7 @@ end
 redis.call('HSET', KEYS[1], 'status', '"' .. ARGV[2] .. '"')
 redis.call('HINCRBY', KEYS[1], 'revision', 1)
 if #ARGV > 7 then redis.call('HSET', KEYS[1], unpack(ARGV, 8)) end
-local events = redis.call('HGET', KEYS[1], 'webhook_events')
-if events and string.find(events, ',job.' .. ARGV[2] .. ',', 1, true) then
-  local n = redis.call('HINCRBY', KEYS[5], 'count', 1)
-  local seen = {}
-  for _, name in ipairs({'status', 'attempt', 'started_at', 'ended_at', 'expires_at', 'error'}) do
-    table.insert(seen, '"' .. name .. '":' .. (redis.call('HGET', KEYS[1], name) or 'null'))
-  end
-  redis.call('HSET', KEYS[5], n .. ':event', 'job.' .. ARGV[2], n .. ':status', 'pending',
-    n .. ':at', string.format('%.6f', now), n .. ':seen', '{' .. table.concat(seen, ',') .. '}',
-    n .. ':files', redis.call('LLEN', KEYS[4]))
-  redis.call('ZADD', KEYS[6], now, 'msg_' .. string.sub(ARGV[1], 5) .. '_' .. n)
-end
+tell(KEYS[4], KEYS[5], KEYS[6], ARGV[1], ARGV[2], now)
 if ARGV[7] ~= '' then
   redis.call('EXPIREAT', KEYS[1], ARGV[7])
   redis.call('EXPIREAT', KEYS[4], ARGV[7])
@@ -52,6 +60,7 @@ if ARGV[7] ~= '' then
 end
 return {status, attempt}
 """
+)
 
 # KEYS: job, running.  ARGV: id, fence, lease seconds, then pairs.
 # Extends the lease of a running attempt. Returns 0 if it has been superseded, 2 if a cancel
