@@ -77,9 +77,11 @@ class Supervisor:
                     next_sweep = now + _SWEEP_EVERY_SECONDS
                 time.sleep(0.2)
         finally:
-            self._end_child()
             if self.webhooks is not None:
                 self.webhooks.stop()
+            self._end_child()
+            if self.webhooks is not None:
+                self.webhooks.wait()
 
     def _start(self, now: float) -> None:
         # A session of its own: Ctrl-C in the terminal reaches the supervisor alone.

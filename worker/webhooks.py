@@ -106,8 +106,11 @@ class Webhooks:
             thread.start()
 
     def stop(self) -> None:
-        """Take no more, and wait for what is being sent; a lease covers what is cut short."""
+        """Take no more deliveries."""
         self.stopped.set()
+
+    def wait(self) -> None:
+        """Once stopped, wait for what is being sent; a lease covers what is cut short."""
         until = time.monotonic() + self.pace.send_seconds
         for thread in self.threads:
             thread.join(max(0.0, until - time.monotonic()))

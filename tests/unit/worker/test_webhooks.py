@@ -207,6 +207,7 @@ def test_threads_send_side_by_side_so_that_one_slow_receiver_holds_up_nobody(
     finally:
         began = time.monotonic()
         webhooks.stop()
+        webhooks.wait()
     assert time.monotonic() - began < 2
     ids = [headers["webhook-id"] for headers, _ in receiver.got]
     assert len(ids) == len(jobs) + 1
@@ -244,6 +245,7 @@ def test_a_key_whose_receiver_hangs_does_not_keep_others_waiting(
             assert time.monotonic() - began < 10
             time.sleep(0.02)
         webhooks.stop()
+        webhooks.wait()
     # Of 40 that wait before it, each four of which would take a second.
     assert time.monotonic() - began < 4
 
