@@ -15,7 +15,7 @@ from core.contract.errors import JobError, NotFound
 from core.contract.jobs import Artifact, Job
 from core.contract.webhooks import Try
 from core.jobs.outbox import Leased, Outbox
-from core.jobs.record import OUTBOX, deliveries_key, job_key
+from core.jobs.record import OUTBOX, RUNNING, deliveries_key, job_key
 from core.jobs.store import Claim, JobStore
 
 LEASE = 30
@@ -86,6 +86,24 @@ def test_each_wanted_change_is_told_as_it_was_then(
     assert (ended.ended_at, ended.expires_at) == (record.ended_at, record.expires_at)
     assert [(a.name, a.sha256) for a in ended.artifacts] == [("image-000.png", "1" * 64)]
     assert second.url == "https://app.example/hook"
+
+
+def test_each_attempt_of_a_job_that_lost_its_worker_is_told(
+    store: JobStore, outbox: Outbox, hooked: Callable[..., Job]
+) -> None:
+    job = hooked("job.running", "job.failed")
+    claimed(store, job)
+    for end in (store.requeue_lost, lambda lost: store.fail_lost(lost, ERROR)):
+        store.redis.zadd(RUNNING, {job.id: 0})
+        assert end(store.get(job.id))
+        store.claim(job.id, LEASE)
+    told = [leased(outbox).payload for _ in range(3)]
+    assert outbox.lease(LEASE) is None
+    assert [(news.type, news.data.attempt) for news in told] == [
+        ("job.running", 1),
+        ("job.running", 2),
+        ("job.failed", 2),
+    ]
 
 
 def test_a_message_stays_the_same_whatever_the_job_becomes(
