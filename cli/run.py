@@ -14,7 +14,10 @@ from core import catalog
 from core.contract.errors import NotFound
 from core.contract.models import load_catalog
 from core.contract.settings import Settings
-from core.execution import Remarks, execute, surroundings
+from core.execution import Remarks, execute, surroundings, with_fetched_images
+from core.outbound.guard import Guard
+from core.outbound.links import admitting_links
+from core.outbound.rules import Rules
 from core.storage.pictures import read_recipe
 from core.storage.places import Places
 
@@ -42,7 +45,10 @@ def run_request(
     models = load_catalog(settings.models_file)
     for image in images:
         places.images.put(OWNER, image.read_bytes())
-    effective = technique.effective(_request_in(body, name), models, places.stored(OWNER))
+    stored = admitting_links(places.stored(OWNER), settings)
+    asked = technique.effective(_request_in(body, name), models, stored)
+    guard = Guard(Rules.of(settings)) if settings.fetch_images else None
+    effective = with_fetched_images(asked, places, OWNER, guard, lambda progress: None)
     spec = models.resolve(effective.model)
     quiet_loading()
     with console.status(f"Loading {spec.name} …"):

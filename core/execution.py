@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import urlsplit
 
 from core.catalog import Technique
-from core.contract.jobs import Artifact, JobWarning
+from core.contract.errors import ImageUnreachable, InvalidImage
+from core.contract.images import Upload
+from core.contract.jobs import Artifact, JobWarning, Progress
 from core.contract.pictures import File, Report, Surroundings
 from core.contract.requests import JobRequest, Output
 from core.diffusion.model import DiffusionModel
+from core.outbound.fetching import Limits, fetch
+from core.outbound.guard import Guard
+from core.outbound.links import fetched
+from core.storage.images import MAX_SIZE_BYTES
 from core.storage.pictures import describe, describe_file, encode
 from core.storage.places import Places
 
@@ -69,12 +77,37 @@ def surroundings(
     )
 
 
+def with_fetched_images(
+    request: JobRequest, places: Places, owner: str, guard: Guard | None, report: Report
+) -> JobRequest:
+    """An effective request whose pictures are all stored as uploads of `owner`.
+
+    guard: None where no picture may be fetched. report: called before each.
+    Raises ImageUnreachable or InvalidImage.
+    """
+    count = itertools.count()
+
+    def fetched_image(url: str) -> Upload:
+        if guard is None:
+            raise ImageUnreachable("Pictures are not fetched by their URL here.")
+        done = next(count)
+        report(Progress(stage="fetching", step=done, steps=done + 1, fraction=0.0))
+        data = fetch(guard, url, Limits(MAX_SIZE_BYTES))
+        try:
+            return Upload(upload=places.images.put(owner, data).id)
+        except InvalidImage as error:
+            raise InvalidImage(f"What is at {urlsplit(url).hostname}: {error.detail}") from None
+
+    return fetched(request, fetched_image)
+
+
 def recipe_of(technique: Technique, model: DiffusionModel, request: JobRequest) -> dict[str, Any]:
     """All it takes to make the same picture again; nothing of when or for whom."""
     return {
         "technique": technique.name,
         "request": request.model_dump(
-            mode="json", exclude={"metadata", "priority", "deadline_seconds", "ttl_seconds"}
+            mode="json",
+            exclude={"metadata", "priority", "deadline_seconds", "ttl_seconds", "webhook"},
         ),
         "model": {"name": model.spec.name, "fingerprint": model.fingerprint},
         "device": model.device.type,

@@ -23,6 +23,7 @@ from service import (
     models,
     problems,
     techniques,
+    webhooks,
 )
 from service.backends import opened
 from service.documentation import API_VERSION, document
@@ -64,18 +65,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.registry = CollectorRegistry()
     app.add_middleware(RequestContext, metrics=HttpMetrics(app.state.registry))
     problems.install(app)
-    for part in (
-        techniques,
-        jobs,
-        listing,
-        events,
-        archive,
-        artifacts,
-        images,
-        models,
-        health,
-        metrics,
-    ):
+    of_jobs = (jobs, listing, events, webhooks, archive, artifacts)
+    for part in (techniques, *of_jobs, images, models, health, metrics):
         app.include_router(part.router)
+    app.webhooks.include_router(webhooks.told)
     app.openapi = partial(document, app)  # type: ignore[method-assign]
     return app

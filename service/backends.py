@@ -19,7 +19,7 @@ from core.jobs.queue import JobQueue
 from core.jobs.record import PREFIX
 from core.jobs.store import JobStore
 from core.storage.places import Places
-from service.signing import signing_secret
+from core.storage.secret import signing_secret
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         summary=app.summary,
         description=app.description,
         routes=app.routes,
+        webhooks=app.webhooks.routes,
     )
     requests = [(technique.request, "validation") for technique in TECHNIQUES.values()]
     _, named = models_json_schema(

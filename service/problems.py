@@ -47,6 +47,7 @@ STATUSES = {
     "out-of-memory": 507,
     "numerics": 500,
     "model-unavailable": 503,
+    "image-unreachable": 502,
     "worker-lost": 503,
     "attempt-superseded": 409,
 }

@@ -17,6 +17,7 @@ from core.contract.errors import Gone, NotFound
 from core.contract.jobs import Job, new_job_id
 from core.jobs.idempotency import earlier, once
 from core.jobs.store import Room
+from core.outbound.links import admitting_links, check_webhook
 from core.telemetry.traces import carried
 from service.backends import Backends, WithBackends
 from service.body import read_json
@@ -46,7 +47,9 @@ def submit_job(
     # Looked at before the body: what was accepted once is not judged again.
     if submission and (job_id := earlier(backends.redis, submission)):
         return _replayed(backends, job_id), True
-    effective = technique.effective(body, backends.models, backends.places.stored(owner))
+    stored = admitting_links(backends.places.stored(owner), backends.settings)
+    effective = technique.effective(body, backends.models, stored)
+    check_webhook(effective, backends.settings)
     now = datetime.now(UTC)
     seconds = effective.deadline_seconds
     job = Job(

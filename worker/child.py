@@ -29,6 +29,8 @@ from core.jobs import workers
 from core.jobs.broker import connect
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
+from core.outbound.guard import Guard
+from core.outbound.rules import Rules
 from core.storage.places import Places
 from core.telemetry import logs, traces
 from worker.runner import Pulse, Runner
@@ -144,6 +146,7 @@ def main(settings: Settings, parent: int) -> None:
         models=models,
         lease_seconds=settings.lease_seconds,
         pulse=Pulse(),
+        guard=Guard(Rules.of(settings)) if settings.fetch_images else None,
     )
     serve_with(runner)
     worker = WarmWorker(

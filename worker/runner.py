@@ -31,10 +31,12 @@ from core.contract.errors import (
     OutOfMemory,
 )
 from core.contract.jobs import Job, Progress
-from core.execution import Remarks, execute, surroundings
+from core.contract.requests import JobRequest
+from core.execution import Remarks, execute, surroundings, with_fetched_images
 from core.jobs.queue import JobQueue
 from core.jobs.store import Claim, JobStore
 from core.jobs.tally import count_run
+from core.outbound.guard import Guard
 from core.storage.places import Places
 from core.telemetry.logs import about
 from core.telemetry.traces import context_of, tracer
@@ -88,6 +90,8 @@ class Runner:
     models: WarmModels
     lease_seconds: float
     pulse: Pulse
+    guard: Guard | None = None
+    """Fetches pictures that requests name by their URL, where that is allowed."""
 
     def run_next(self) -> None:
         """Run whoever is next in the pool's line, if anybody is."""
@@ -148,7 +152,7 @@ class Runner:
         """Make the job's files, each of which counts as soon as it is finished."""
         job = claim.job
         technique = catalog.technique(job.technique)
-        request = technique.request.model_validate(job.request)
+        request = self._with_images(claim, technique.request.model_validate(job.request), stages)
         stages.report(Progress(stage="loading", step=0, steps=1, fraction=0.0))
         self.pulse.pause()
         model = self.models.get(request.model)
@@ -161,6 +165,21 @@ class Runner:
                 self.places.artifacts.put(job.id, claim.attempt, artifact.name, data)
                 made = artifact.model_copy(update={"attempt": claim.attempt})
                 self._patiently(partial(self.store.publish, claim, made))
+
+    def _with_images(self, claim: Claim, request: JobRequest, stages: _Stages) -> JobRequest:
+        """The request with its pictures fetched; the record names them where they are from now."""
+
+        def report(progress: Progress) -> None:
+            stages.report(progress)
+            self.pulse.pause()  # a fetch has a time limit of its own
+
+        job = claim.job
+        found = with_fetched_images(request, self.places, job.owner, self.guard, report)
+        self.pulse.step()
+        if found != request:
+            kept = found.model_dump(mode="json")
+            self._patiently(lambda: self.store.keep_request(claim, self.lease_seconds, kept))
+        return found
 
     def _finished(self, job: Job, stem: str) -> Image.Image | None:
         """The picture that an earlier attempt published, if its file is still there."""

@@ -20,6 +20,7 @@ from core.jobs.store import JobStore
 from core.storage.places import Places
 from core.telemetry import logs
 from worker.reaper import reap, sweep
+from worker.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Supervisor:
         self.store = JobStore(redis)
         self.queue = JobQueue(redis, settings.pool)
         self.places = Places.under(settings.data_dir)
+        self.webhooks = Webhooks(settings) if settings.send_webhooks else None
         self.child: subprocess.Popen[bytes] | None = None
         self.started_at = 0.0
         self.failures = 0
@@ -56,6 +58,8 @@ class Supervisor:
         signal.signal(signal.SIGINT, self._stop)
         next_start = next_reap = 0.0
         next_sweep = time.monotonic() + _SWEEP_EVERY_SECONDS
+        if self.webhooks is not None:
+            self.webhooks.start()
         try:
             while not self.stopping:
                 now = time.monotonic()
@@ -74,7 +78,11 @@ class Supervisor:
                     next_sweep = now + _SWEEP_EVERY_SECONDS
                 time.sleep(0.2)
         finally:
+            if self.webhooks is not None:
+                self.webhooks.stop()
             self._end_child()
+            if self.webhooks is not None:
+                self.webhooks.wait()
 
     def _start(self, now: float) -> None:
         # A session of its own: Ctrl-C in the terminal reaches the supervisor alone.

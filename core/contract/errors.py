@@ -19,6 +19,7 @@
         ├── OutOfMemory
         ├── NumericsFailure   not-a-number where pictures should be
         ├── ModelUnavailable  the model can't be loaded
+        ├── ImageUnreachable  a picture named by its URL could not be fetched
         ├── WorkerLost        its workers died, as often as it was tried
         └── AttemptSuperseded a newer attempt has the job; this one may write nothing more
 
@@ -59,7 +60,7 @@ class AttentionPleaseError(Exception):
 
     code: ClassVar[str] = INTERNAL_ERROR
     title: ClassVar[str] = "Something went wrong on our side"
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
     retry_after_seconds: int | None = None
     """When to try again, where that is known."""
 
@@ -179,6 +180,17 @@ class NumericsFailure(JobFailure):
 class ModelUnavailable(JobFailure):
     code = "model-unavailable"
     title = "The model can't be loaded"
+
+
+class ImageUnreachable(JobFailure):
+    """`retryable` where its server may answer otherwise later."""
+
+    code = "image-unreachable"
+    title = "A picture can't be fetched"
+
+    def __init__(self, detail: str, *, retryable: bool = False) -> None:
+        super().__init__(detail)
+        self.retryable = retryable
 
 
 class WorkerLost(JobFailure):

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 IMAGE_ID = re.compile(r"img_[0-9a-f]{32}")
+MAX_URL_CHARACTERS = 4096
+"""Signed URLs of object stores are long."""
 MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 
 _DATA_URI = re.compile(r"data:image/(?:png|jpeg|webp);base64,(?P<data>.*)", re.DOTALL)
@@ -48,14 +50,34 @@ class InlineImage(_Input):
             raise ValueError("the data is no base64") from error
 
 
+class LinkedImage(_Input):
+    """A picture on the web. A worker fetches and stores it; the job then names it as an upload."""
+
+    url: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=MAX_URL_CHARACTERS,
+            description="An https URL at a public address, without user name and password.",
+            examples=["https://pictures.example/cat.png"],
+        ),
+    ]
+
+
+_KINDS: dict[str, type[BaseModel]] = {"upload": Upload, "data": InlineImage, "url": LinkedImage}
+
+
 def _kind_of_image(value: Any) -> str:
-    if isinstance(value, dict):
-        return "data" if "data" in value else "upload"
-    return "data" if isinstance(value, InlineImage) else "upload"
+    for kind, model in _KINDS.items():
+        if isinstance(value, model) or (isinstance(value, dict) and kind in value):
+            return kind
+    return "upload"
 
 
 ImageInput = Annotated[
-    Annotated[Upload, Tag("upload")] | Annotated[InlineImage, Tag("data")],
+    Annotated[Upload, Tag("upload")]
+    | Annotated[InlineImage, Tag("data")]
+    | Annotated[LinkedImage, Tag("url")],
     Discriminator(_kind_of_image),
 ]
 

@@ -31,7 +31,7 @@ class Frozen(BaseModel):
 class Progress(Frozen):
     """How far a running job is."""
 
-    stage: str = Field(description="loading, inverting, denoising, decoding or storing.")
+    stage: str = Field(description="fetching, loading, inverting, denoising, decoding or storing.")
     step: int = Field(ge=0, description="Steps of this stage that are done.")
     steps: int = Field(ge=0, description="Steps of this stage in all.")
     fraction: float = Field(ge=0, le=1, description="Of the whole job.")

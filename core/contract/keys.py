@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+
+OWNER = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+"""The name of a key, and so of an owner: safe in paths."""
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -26,7 +30,7 @@ class ApiKey(BaseModel):
     name: Annotated[
         str,
         Field(
-            pattern=r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$",
+            pattern=f"^{OWNER.pattern}$",
             description="Whose it is: lower-case letters, digits and hyphens. Jobs, pictures and "
             "limits belong to the name.",
         ),

@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from core.contract.errors import FieldError, InvalidRequest
 from core.contract.models import ModelSpec
 from core.contract.stored import Stored
+from core.contract.webhooks import Webhook
 
 T = TypeVar("T")
 
@@ -103,6 +104,9 @@ class JobRequest(Strict):
         description="The job fails if it has not ended by then, queue time included.",
     )
     output: Output = Output()
+    webhook: Webhook | None = Field(
+        default=None, description="Told of the job's changes, signed by Standard Webhooks."
+    )
     metadata: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] = (
         Field(default={}, max_length=32, description="Yours, echoed unchanged.")
     )
@@ -123,7 +127,7 @@ class JobRequest(Strict):
     def with_stored(self, stored: Stored) -> Self:
         """The request with whatever it names of what is stored looked up.
 
-        Pictures inside the request are stored and named. Raises InvalidRequest.
+        Pictures inside the request are stored and named, as `stored` says. Raises InvalidRequest.
         """
         return self
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
 
@@ -38,7 +39,25 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=30_000_000, gt=0)
     signing_secret: str | None = Field(
         default=None,
-        description="Signs artifact URLs. Default: made once and kept in the data directory.",
+        description="Signs artifact URLs, and webhooks' secrets come from it. Default: made once "
+        "and kept in the data directory.",
+    )
+
+    fetch_images: bool = Field(
+        default=True, description="Workers fetch pictures that requests name by their URL."
+    )
+    send_webhooks: bool = Field(
+        default=True, description="Workers tell the webhooks that requests name of their jobs."
+    )
+    outbound_http: bool = Field(
+        default=False, description="URLs in requests may be of plain http too, not https only."
+    )
+    outbound_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+        default=(),
+        description="Networks that URLs in requests may lead to though they are not public.",
+    )
+    outbound_ports: tuple[int, ...] = Field(
+        default=(), description="Ports they may name beside 443, and 80 for http."
     )
 
     log_format: Literal["text", "json"] = Field(

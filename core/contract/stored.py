@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.contract.errors import FieldError, InvalidRequest, NotFound
-from core.contract.images import ImageInput, Upload
+from core.contract.images import ImageInput
 
 
 class KeptReference(BaseModel):
@@ -28,10 +28,11 @@ class KeptReference(BaseModel):
 class Stored:
     """What the requests of one owner may name."""
 
-    image: Callable[[str, ImageInput], Upload]
+    image: Callable[[str, ImageInput], ImageInput]
     """Given a picture of a request and the JSON pointer to it: where it is stored.
 
-    One inside the request is stored now. Raises InvalidRequest, which points at it.
+    One inside the request is stored now; one named by its URL may be left for the worker to
+    fetch. Raises InvalidRequest, which points at it.
     """
     kept_reference: Callable[[str], KeptReference]
     """Given the id of a kept reference. Raises NotFound."""

@@ -14,6 +14,7 @@ from core.contract.jobs import Job
 PREFIX = "attention-please:"
 RUNNING = PREFIX + "running"
 DEADLINES = PREFIX + "deadlines"
+OUTBOX = PREFIX + "outbox"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -32,6 +33,16 @@ def line_keys(pool: str) -> tuple[str, str, str]:
     """Who waits in a pool (ids by their place), how far each flow is, and how many of whom."""
     line = f"{PREFIX}line:{pool}"
     return line, f"{line}:flows", f"{line}:owners"
+
+
+def deliveries_key(job_id: str) -> str:
+    """The hash of what a job's webhook is told: `count`, and `1:event` and so on of each."""
+    return f"{job_key(job_id)}:deliveries"
+
+
+def delivery_id(job_id: str, number: int | str = "") -> str:
+    """Id of a job's delivery of this number; without one, how all of them begin."""
+    return f"msg_{job_id.removeprefix('job_')}_{number}"
 
 
 def owned_key(owner: str) -> str:

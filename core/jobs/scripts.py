@@ -28,13 +28,33 @@ local function leave(line, flows, owners, id, claimed)
 end
 """
 
-# KEYS: job, line, flows, owners, running, published, deadlines.  ARGV: id, to, allowed from
+# Puts a delivery into the outbox, with the job as it is now, where its webhook wants to know.
+_TELL = """
+local function tell(published, deliveries, outbox, id, to, now)
+  local events = redis.call('HGET', KEYS[1], 'webhook_events')
+  if not events or not string.find(events, ',job.' .. to .. ',', 1, true) then return end
+  local n = redis.call('HINCRBY', deliveries, 'count', 1)
+  local seen = {}
+  for _, name in ipairs({'status', 'attempt', 'started_at', 'ended_at', 'expires_at', 'error'}) do
+    table.insert(seen, '"' .. name .. '":' .. (redis.call('HGET', KEYS[1], name) or 'null'))
+  end
+  redis.call('HSET', deliveries, n .. ':event', 'job.' .. to, n .. ':status', 'pending',
+    n .. ':at', string.format('%.6f', now), n .. ':seen', '{' .. table.concat(seen, ',') .. '}',
+    n .. ':files', redis.call('LLEN', published))
+  redis.call('ZADD', outbox, now, 'msg_' .. string.sub(id, 5) .. '_' .. n)
+end
+"""
+
+# KEYS: job, line, flows, owners, running, published, deadlines, deliveries, outbox.  ARGV: id, to,
+# allowed from
 # (",a,b,"), fence or "", lease seconds, "1" to move only a job whose lease is over, unix time at
 # which to forget it or "", then pairs.
 # Returns {the status found, the attempt it now has}; nothing changed unless that status is
-# among the allowed ones and the fence fits. A job that goes back into its line is the next.
+# among the allowed ones and the fence fits. A job that goes back into its line is the next. What
+# a webhook is to be told goes into the outbox in this same step.
 MOVE = (
     _LEAVE
+    + _TELL
     + """
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status then return {'', 0} end
@@ -64,9 +84,11 @@ end
 redis.call('HSET', KEYS[1], 'status', '"' .. ARGV[2] .. '"')
 redis.call('HINCRBY', KEYS[1], 'revision', 1)
 if #ARGV > 7 then redis.call('HSET', KEYS[1], unpack(ARGV, 8)) end
+tell(KEYS[6], KEYS[8], KEYS[9], ARGV[1], ARGV[2], now)
 if ARGV[7] ~= '' then
   redis.call('EXPIREAT', KEYS[1], ARGV[7])
   redis.call('EXPIREAT', KEYS[6], ARGV[7])
+  redis.call('EXPIREAT', KEYS[8], ARGV[7])
 end
 return {status, attempt}
 """
@@ -151,14 +173,19 @@ while true do
 end
 """
 
-# KEYS: job, published, the owner's jobs.  ARGV: entry among the owner's jobs, final statuses
-# (",a,b,").  Removes a final job. Returns the status found, "" if there is no such job.
+# KEYS: job, published, the owner's jobs, deliveries, outbox.  ARGV: entry among the owner's jobs,
+# final statuses (",a,b,"), how ids of its deliveries begin.
+# Removes a final job, and what its webhook has not been told yet. Returns the status found, "" if
+# there is no such job.
 REMOVE = """
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status then return '' end
 status = string.sub(status, 2, -2)
 if string.find(ARGV[2], ',' .. status .. ',', 1, true) then
-  redis.call('DEL', KEYS[1], KEYS[2])
+  for n = 1, tonumber(redis.call('HGET', KEYS[4], 'count') or 0) do
+    redis.call('ZREM', KEYS[5], ARGV[3] .. n)
+  end
+  redis.call('DEL', KEYS[1], KEYS[2], KEYS[4])
   redis.call('ZREM', KEYS[3], ARGV[1])
 end
 return status

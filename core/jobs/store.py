@@ -38,8 +38,11 @@ from core.jobs import scripts
 from core.jobs.idempotency import KEPT_SECONDS, Once, same_job
 from core.jobs.record import (
     DEADLINES,
+    OUTBOX,
     RUNNING,
     decode,
+    deliveries_key,
+    delivery_id,
     encode,
     job_key,
     line_keys,
@@ -89,6 +92,9 @@ class JobStore:
         Raises IdempotencyMismatch; QueueFull or Busy where there is no room.
         """
         fields = {name: value for name, value in dict(job).items() if name != "artifacts"}
+        if webhook := job.request.get("webhook"):
+            # Beside the request, so that a script can tell without reading it.
+            fields["webhook_events"] = f",{','.join(webhook['events'])},"
         name, fingerprint = (submission.name, submission.fingerprint) if submission else ("", "")
         priority = job.request["priority"]
         why, found = self._create_script(
@@ -135,8 +141,14 @@ class JobStore:
         Raises Conflict if it is not final, NotFound if it is gone already.
         """
         found = self._remove_script(
-            keys=[job_key(job.id), published_key(job.id), owned_key(job.owner)],
-            args=[owned_entry(job), f",{','.join(sorted(FINAL))},"],
+            keys=[
+                job_key(job.id),
+                published_key(job.id),
+                owned_key(job.owner),
+                deliveries_key(job.id),
+                OUTBOX,
+            ],
+            args=[owned_entry(job), f",{','.join(sorted(FINAL))},", delivery_id(job.id)],
         ).decode()
         if not found:
             raise NotFound(f"There is no job {job.id}.")
@@ -158,14 +170,14 @@ class JobStore:
         Raises AttemptSuperseded once the job is no longer this attempt's.
         """
         fields = {} if progress is None else {"progress": progress}
-        job_id = claim.job.id
-        answer = self._beat_script(
-            keys=[job_key(job_id), RUNNING],
-            args=[job_id, claim.attempt, lease_seconds, *pairs(fields)],
-        )
-        if answer == 0:
-            raise AttemptSuperseded(f"Attempt {claim.attempt} no longer has job {job_id}.")
-        return bool(answer == 2)
+        return self._write(claim, lease_seconds, fields)
+
+    def keep_request(self, claim: Claim, lease_seconds: float, request: Mapping[str, Any]) -> None:
+        """Put what the run has made of the request in its place, for later attempts and callers.
+
+        Raises AttemptSuperseded if another attempt has the job.
+        """
+        self._write(claim, lease_seconds, {"request": request})
 
     def publish(self, claim: Claim, artifact: Artifact) -> None:
         """Show a finished file, which counts from now on whatever becomes of the attempt.
@@ -243,6 +255,16 @@ class JobStore:
         self.redis.zrem(RUNNING, job_id)
         self.redis.zrem(DEADLINES, job_id)
 
+    def _write(self, claim: Claim, lease_seconds: float, fields: Mapping[str, Any]) -> bool:
+        job_id = claim.job.id
+        answer = self._beat_script(
+            keys=[job_key(job_id), RUNNING],
+            args=[job_id, claim.attempt, lease_seconds, *pairs(fields)],
+        )
+        if answer == 0:
+            raise AttemptSuperseded(f"Attempt {claim.attempt} no longer has job {job_id}.")
+        return bool(answer == 2)
+
     def _end_lost(self, job: Job, to: JobStatus, fields: Mapping[str, Any]) -> bool:
         ended = _ended(job) | dict(fields) | {"progress": None}
         moved = self._move(job.id, job.pool, to, ended, only_from="running", only_expired=True)
@@ -278,6 +300,8 @@ class JobStore:
                 RUNNING,
                 published_key(job_id),
                 DEADLINES,
+                deliveries_key(job_id),
+                OUTBOX,
             ],
             args=[
                 job_id,

@@ -15,7 +15,8 @@ from pathlib import Path
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from core.contract.errors import FieldError, InvalidImage, InvalidRequest, NotFound
-from core.contract.images import IMAGE_ID, MEDIA_TYPES, ImageInfo, ImageInput, Upload
+from core.contract.images import IMAGE_ID, MEDIA_TYPES, ImageInfo, ImageInput, LinkedImage, Upload
+from core.contract.keys import OWNER
 from core.storage.disk import write_whole
 
 MAX_SIZE_BYTES = 20_000_000
@@ -45,9 +46,11 @@ class ImageStore:
     def see(self, owner: str, pointer: str, image: ImageInput) -> Upload:
         """Where a picture of a request is stored; one inside the request is stored now.
 
-        Raises InvalidRequest, which points at it.
+        Raises InvalidRequest, which points at it, also for one that would have to be fetched.
         """
         try:
+            if isinstance(image, LinkedImage):
+                raise InvalidImage("Pictures are not fetched by their URL here. Upload it instead.")
             if isinstance(image, Upload):
                 self.info(owner, image.upload)
                 return image
@@ -103,7 +106,7 @@ class ImageStore:
             raise NotFound(f"There is no image {image_id}, or it has expired.") from None
 
     def _path(self, owner: str, image_id: str) -> Path:
-        if not IMAGE_ID.fullmatch(image_id) or not owner.isalnum():
+        if not IMAGE_ID.fullmatch(image_id) or not OWNER.fullmatch(owner):
             raise NotFound("There is no such image.")
         return self.root / owner / image_id
 

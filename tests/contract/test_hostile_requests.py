@@ -78,7 +78,7 @@ def test_no_request_that_can_be_made_from_the_document_is_answered_outside_of_it
             [
                 *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG)),
                 *("run", f"{url}/openapi.json", "--checks", "all", "--no-color"),
-                *("--phases", "examples,coverage,fuzzing,stateful", "--workers", "8"),
+                *("--phases", "examples,coverage,fuzzing,stateful"),
                 *("--max-examples", str(CASES), "--seed", "1", "--generation-deterministic"),
                 *("--header", "Authorization: Bearer alice's key"),
                 *("--request-timeout", "70", "--max-response-time", "65", "--warnings", "off"),

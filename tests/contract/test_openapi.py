@@ -17,6 +17,7 @@ from redis import Redis
 from core.catalog import TECHNIQUES
 from core.contract.errors import JobError
 from core.contract.jobs import Artifact, Job, JobWarning, Progress
+from core.contract.webhooks import Delivery
 from core.jobs.store import JobStore
 from core.jobs.workers import WorkerInfo, announce
 from core.storage.disk import DiskStore
@@ -26,11 +27,15 @@ from service.models import ModelList
 from service.openapi import COMMITTED, main, text
 from service.problems import NotReady, Problem
 from service.views import JobView
+from service.webhooks import DeliveryList, WebhookSecret
 
 DOCUMENT: dict[str, Any] = json.loads(text())
 SHAPES: dict[str, type[BaseModel]] = {
     shape.__name__: shape
-    for shape in (JobView, JobList, ModelList, Problem, NotReady, Health, Readiness)
+    for shape in (
+        *(JobView, JobList, ModelList, Problem, NotReady, Health, Readiness),
+        *(WebhookSecret, DeliveryList, Delivery),
+    )
 }
 BODY = {"prompts": ["a cat"]}
 # When waited for, when sent again, and while not final.
@@ -125,6 +130,9 @@ def test_every_operation_reads_well() -> None:
         "cancelJob",
         "deleteJob",
         "streamJobEvents",
+        "getWebhookSecret",
+        "listDeliveries",
+        "redeliver",
         "getArtifact",
         "getArchive",
         "uploadImage",
@@ -231,6 +239,23 @@ def test_every_state_of_a_job_answers_as_documented(
     check(client.get("/v1/jobs"), "listJobs")
     check(client.get("/v1/jobs?limit=0"), "listJobs")
     check(client.delete(path), "deleteJob")
+
+
+def test_webhooks_answer_as_documented(
+    client: httpx.Client, store: JobStore, new_job: Callable[..., Job]
+) -> None:
+    check(client.get("/v1/webhook-secret"), "getWebhookSecret")
+    job = new_job(request={"webhook": {"url": "https://app.example/", "events": ["job.running"]}})
+    store.create(job)
+    path = f"/v1/jobs/{job.id}/deliveries"
+    check(client.get(path), "listDeliveries")
+    store.claim(job.id, 30)
+    listed = client.get(path)
+    check(listed, "listDeliveries")
+    (delivery,) = listed.json()["deliveries"]
+    check(client.post(f"{path}/{delivery['id']}/redeliver"), "redeliver")
+    check(client.post(f"{path}/msg_0/redeliver"), "redeliver")
+    check(client.get(f"{NO_JOB}/deliveries"), "listDeliveries")
 
 
 def test_what_is_not_there_answers_as_documented(client: httpx.Client) -> None:

@@ -14,6 +14,7 @@ from cli.main import app
 from core.catalog import TECHNIQUES
 from core.storage.pictures import RECIPE_KEY
 from tests.tiny_models import models_file
+from tests.web import respond, web_server
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +101,23 @@ def test_the_doctor_finds_what_is_here_and_forgives_a_missing_broker(
     assert result.exit_code == 0
     assert "model tiny" in result.output
     assert "missing broker" in result.output
+
+
+def test_a_request_with_a_picture_by_its_url_is_run_and_names_an_upload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.effect_noise((80, 64), 90).save(tmp_path / "style.png")
+    data = (tmp_path / "style.png").read_bytes()
+    with web_server(lambda request: respond(request, 200, data)) as port:
+        reference = {"image": {"url": f"http://127.0.0.1:{port}/"}, "prompt": "noise"}
+        body = request_file(tmp_path, {"prompts": ["a cat"], "reference": reference})
+        arguments = ["run", "style-aligned", body, "--out", str(tmp_path / "out")]
+        refused = CliRunner().invoke(app, arguments)
+        assert refused.exit_code == 1
+        assert "/reference/image/url" in refused.output
+        monkeypatch.setenv("ATTENTION_PLEASE_OUTBOUND_HTTP", "true")
+        monkeypatch.setenv("ATTENTION_PLEASE_OUTBOUND_NETWORKS", '["127.0.0.1"]')
+        monkeypatch.setenv("ATTENTION_PLEASE_OUTBOUND_PORTS", f"[{port}]")
+        assert CliRunner().invoke(app, arguments).exit_code == 0
+    job = json.loads((tmp_path / "out" / "job.json").read_text())
+    assert set(job["request"]["reference"]["image"]) == {"upload"}

@@ -17,7 +17,8 @@ from core.contract.jobs import Artifact, Job
 from core.contract.settings import Settings
 from core.jobs.store import JobStore
 from core.storage.disk import DiskStore
-from service.signing import signed_query, signing_secret
+from core.storage.secret import signing_secret
+from service.signing import signed_query
 
 PIXELS = bytes(range(256)) * 1000
 DIGEST = hashlib.sha256(PIXELS).hexdigest()

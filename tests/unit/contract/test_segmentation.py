@@ -57,7 +57,7 @@ def test_absent_values_are_filled_in_and_resolving_twice_changes_nothing() -> No
     assert (once.segments, once.merge_threshold) == (5, 0.12)
     assert once.resolve(model()) == once
     open_values = {name for name, value in once.model_dump().items() if value is None}
-    assert open_values == {"deadline_seconds", "image"}
+    assert open_values == {"deadline_seconds", "image", "webhook"}
 
 
 def test_merging_has_the_papers_threshold_where_the_papers_grids_are() -> None:

@@ -22,6 +22,7 @@ from core.contract.errors import (
 from core.contract.jobs import Artifact, Job, JobWarning, Progress
 from core.jobs.idempotency import once
 from core.jobs.queue import JobQueue
+from core.jobs.record import RUNNING
 from core.jobs.store import Claim, JobStore, Room
 
 LEASE = 30
@@ -320,3 +321,16 @@ def test_an_idempotency_key_that_was_refused_for_want_of_room_can_be_sent_again(
     store.request_cancel(waiting.id)
     assert store.create(refused, submission, Room(waiting=1)) == refused.id
     assert store.create(new_job(), submission, Room(waiting=1)) == refused.id
+
+
+def test_only_the_last_attempt_may_put_another_request_in_place(store: JobStore, job: Job) -> None:
+    first = lost(store, job)
+    store.keep_request(first, LEASE, job.request | {"style": "first"})
+    store.redis.zadd(RUNNING, {job.id: 0})
+    assert store.requeue_lost(job)
+    with pytest.raises(AttemptSuperseded):
+        store.keep_request(first, LEASE, job.request | {"style": "late"})
+    second = claimed(store, job)
+    assert second.job.request == job.request | {"style": "first"}
+    with pytest.raises(AttemptSuperseded):
+        store.keep_request(first, LEASE, job.request | {"style": "late"})

@@ -1,20 +1,15 @@
-"""The signing secret and what it signs."""
+"""What is signed with the deployment's secret."""
 
 from __future__ import annotations
 
-import stat
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
 from fastapi import HTTPException
 
 from core.contract.errors import Gone
-from core.contract.settings import Settings
-from service.signing import check_signature, signed_query, signing_secret
+from service.signing import check_signature, signed_query
 
 SECRET = b"secret"
 
@@ -46,25 +41,3 @@ def test_a_longer_time_can_not_be_had_by_changing_the_url() -> None:
         check_signature(SECRET, "job_1", "a.png", expires, signature)
     with pytest.raises(HTTPException):
         check_signature(SECRET, "job_1", "a.png", expires + "0", signature)
-
-
-def test_a_configured_secret_is_used_and_none_is_written(tmp_path: Path) -> None:
-    assert signing_secret(Settings(data_dir=tmp_path, signing_secret="mine")) == b"mine"
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_secret_is_made_once_for_this_user_alone(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path / "new" / "data")
-    first = signing_secret(settings)
-    assert len(first) >= 32
-    assert signing_secret(settings) == first
-    (file,) = settings.data_dir.iterdir()
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-
-
-def test_processes_that_start_at_once_agree_on_the_secret(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path)
-    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as processes:
-        secrets = set(processes.map(signing_secret, [settings] * 16))
-    assert secrets == {signing_secret(settings)}
-    assert [file.name for file in tmp_path.iterdir()] == ["signing-secret"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import torch
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from PIL import Image
 
 from core import catalog
 from core.contract.jobs import Job, Progress
@@ -19,10 +23,13 @@ from core.contract.models import load_catalog
 from core.jobs.queue import JobQueue
 from core.jobs.record import RUNNING
 from core.jobs.store import JobStore
+from core.outbound.guard import Guard
+from core.outbound.rules import Rules
 from core.storage.places import Places
 from tests.tiny_models import models_file
+from tests.web import respond, web_server
 from worker import runner as runner_module
-from worker.runner import Pulse, Runner
+from worker.runner import Pulse, Runner, _Stages
 from worker.warm import WarmModels
 
 NewJob = Callable[..., Job]
@@ -151,3 +158,52 @@ def test_a_run_is_a_span_of_the_submitters_trace_with_one_for_each_stage(
     assert (run.parent.trace_id, run.parent.span_id) == (int("a" * 32, 16), int("b" * 16, 16))
     assert {span.name for span in stages} == {"loading", "denoising", "decoding", "storing"}
     assert {span.parent.span_id for span in stages if span.parent} == {run.context.span_id}
+
+
+def test_what_a_url_gave_once_is_what_every_later_attempt_draws(
+    runner: Runner, models: WarmModels, new_job: NewJob, store: JobStore
+) -> None:
+    bodies = [_picture(level) for level in (0, 255)]
+    with web_server(lambda request: respond(request, 200, bodies.pop(0))) as port:
+        rules = Rules(http=True, networks=(ip_network("127.0.0.1"),), ports=(port,))
+        link = {"url": f"http://127.0.0.1:{port}/"}
+        body = {"prompts": ["a cat"], "reference": {"image": link, "prompt": "a wall"}}
+        asked = catalog.technique("style-aligned").request.model_validate(body)
+        effective = asked.resolve(models.catalog.resolve(None)).model_dump(mode="json")
+        job = new_job().model_copy(update={"request": effective})
+        store.create(job)
+        claim = store.claim(job.id, 5.0)
+        assert claim
+        fetching = replace(runner, guard=Guard(rules))
+        request = catalog.technique(job.technique).request.model_validate(effective)
+        fetching._with_images(claim, request, _Stages(lambda progress: None))
+        # The attempt is lost here; another worker, which may fetch nothing, takes the job.
+        store.redis.zadd(RUNNING, {job.id: 0})
+        assert store.requeue_lost(job)
+        runner.run(job.id)
+    ended = store.get(job.id)
+    assert (ended.status, ended.attempt) == ("succeeded", 2), ended.error
+    assert "fetching" not in ended.measures["stages"]
+    image = ended.request["reference"]["image"]["upload"]
+    assert runner.places.images.open(job.owner, image).getpixel((0, 0)) == (0, 0, 0)
+
+
+def test_a_worker_that_may_fetch_nothing_fails_a_job_with_a_url(
+    runner: Runner, job: Job, new_job: NewJob, store: JobStore
+) -> None:
+    link = {"url": "https://pictures.example/cat.png"}
+    reference = {"image": link, "prompt": "a wall", "width": 64, "height": 64, "skip": 1}
+    linked = new_job(request={}).model_copy(
+        update={"request": job.request | {"reference": reference}}
+    )
+    store.create(linked)
+    runner.run(linked.id)
+    error = store.get(linked.id).error
+    assert error
+    assert (error.code, error.retryable) == ("image-unreachable", False)
+
+
+def _picture(level: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (64, 64), level).save(buffer, "PNG")
+    return buffer.getvalue()

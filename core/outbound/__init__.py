@@ -1,0 +1,1 @@
+"""What leaves this machine: requests to addresses that callers name, through a guard."""
