@@ -70,14 +70,14 @@ _KINDS: dict[str, type[BaseModel]] = {"upload": Upload, "data": InlineImage, "ur
 def _kind_of_image(value: Any) -> str:
     for kind, model in _KINDS.items():
         if isinstance(value, model) or (isinstance(value, dict) and kind in value):
-            return kind
-    return "upload"
+            return f"({kind})"  # in brackets, so that no branch has the name of a field
+    return "(upload)"
 
 
 ImageInput = Annotated[
-    Annotated[Upload, Tag("upload")]
-    | Annotated[InlineImage, Tag("data")]
-    | Annotated[LinkedImage, Tag("url")],
+    Annotated[Upload, Tag("(upload)")]
+    | Annotated[InlineImage, Tag("(data)")]
+    | Annotated[LinkedImage, Tag("(url)")],
     Discriminator(_kind_of_image),
 ]
 

@@ -89,17 +89,18 @@ class ReferenceHandle(_Reference):
 
 
 def _kind_of_reference(value: Any) -> str:
+    # In brackets, so that no branch has the name of a field.
     if isinstance(value, dict):
-        return next((kind for kind in ("image", "id") if kind in value), "prompt")
+        return next((f"({kind})" for kind in ("image", "id") if kind in value), "(prompt)")
     if isinstance(value, ImageReference):
-        return "image"
-    return "id" if isinstance(value, ReferenceHandle) else "prompt"
+        return "(image)"
+    return "(id)" if isinstance(value, ReferenceHandle) else "(prompt)"
 
 
 Reference = Annotated[
-    Annotated[PromptReference, Tag("prompt")]
-    | Annotated[ImageReference, Tag("image")]
-    | Annotated[ReferenceHandle, Tag("id")],
+    Annotated[PromptReference, Tag("(prompt)")]
+    | Annotated[ImageReference, Tag("(image)")]
+    | Annotated[ReferenceHandle, Tag("(id)")],
     Discriminator(_kind_of_reference),
 ]
 

@@ -7,6 +7,7 @@ rules, and no library's phrases or class names reach a caller.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -51,6 +52,10 @@ def json_pointer(location: Location) -> str:
     return "".join(f"/{token}" for token in tokens)
 
 
+_BRANCH = re.compile(r"\(\w+\)")
+"""A tag of a union, as `references` and `images` name theirs."""
+
+
 @cache
 def _schema(model: type[BaseModel]) -> Schema:
     return model.model_json_schema()
@@ -64,6 +69,8 @@ def _within(data: object, location: Location) -> Location:
     """
     kept: list[int | str] = []
     for index, token in enumerate(location):
+        if isinstance(token, str) and _BRANCH.fullmatch(token) and not _holds(data, token):
+            continue
         if _holds(data, token):
             data = data[token]  # type: ignore[index]
         elif isinstance(data, dict) and index == len(location) - 1:

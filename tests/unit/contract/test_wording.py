@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from core.contract.errors import InvalidRequest
+from core.contract.parsing import parse
+from core.contract.style_aligned import StyleAlignedRequest
 from core.contract.wording import explain, json_pointer
 
 
@@ -73,3 +76,11 @@ def test_limits_on_one_side_are_told() -> None:
 
 def test_what_is_missing_is_pointed_at_where_it_should_be() -> None:
     assert faults({}) == {"/shapes": "This is required: a list."}
+
+
+def test_a_branch_is_not_taken_for_the_field_of_its_name() -> None:
+    body = b'{"prompts": ["a"], "reference": {"prompt": {}, "width": []}}'
+    with pytest.raises(InvalidRequest) as refused:
+        parse(StyleAlignedRequest, body)
+    pointers = {error.pointer for error in refused.value.errors}
+    assert pointers == {"/reference/prompt/text", "/reference/width"}
