@@ -41,8 +41,9 @@ format: setup  ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-openapi: setup  ## Write openapi/openapi.json from the code
+openapi: setup  ## Write openapi/openapi.json from the code, and the client's types from it
 	$(BIN)/python -m service.openapi
+	$(BIN)/python client/generate.py
 
 tiny-world: setup  ## Train the built-in model anew (hours on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m training all

@@ -106,7 +106,14 @@ class Problem(BaseModel):
     status: int = Field(description="The HTTP status that goes with the code.")
     detail: str = Field(description="What happened here, and what would mend it.")
     instance: str = Field(description="Path of the request, or of the job, that it is about.")
-    code: str = Field(description="Stable; meant to be compared by programs.")
+    code: str = Field(
+        description="Stable; meant to be compared by programs. More may come.",
+        json_schema_extra={
+            "x-extensible-enum": [
+                *sorted({*STATUSES, *(code for code, _, _ in _PROTOCOL.values())})
+            ]
+        },
+    )
     retryable: bool = Field(description="Whether the same request may succeed later.")
     request_id: str | None = Field(
         default=None, exclude_if=_absent, description="Names this request in the service's log."
