@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import httpx
 from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 
+from attention_please_client import Client, ClientError, WaitTimeout
+from attention_please_client.requests import Sharing, StyleAlignedRequest
 from cli.local import LocalStack
 from cli.progress import progress_bar
-from core.contract.jobs import Progress
-from core.contract.pictures import Report
 from core.contract.settings import Settings
 
 PROMPTS = ["a house", "a cat", "a boat", "a tree", "a car", "a mushroom"]
-REQUEST: dict[str, Any] = {
+REQUEST: StyleAlignedRequest = {
     "prompts": [f"{PROMPTS[0]} in blueprint style", *PROMPTS[1:]],
     "seed": 3,
     "metadata": {"from": "demo"},
 }
+_WITHOUT_SHARING: Sharing = {
+    "attention": False,
+    "adain_queries": False,
+    "adain_keys": False,
+    "group_norm": False,
+}
 _ENLARGE = 3
+_LOOK_SECONDS = 5.0
+"""Between two looks at whether all parts still run."""
 
 
 class DemoFailed(RuntimeError):
@@ -46,11 +50,10 @@ def run_demo(out: Path, console: Console) -> None:
         stack = LocalStack(settings, workers=1, console=console)
         with _kept_logs(stack.logs, out / "logs"), stack:
             ready = time.monotonic()
-            with httpx.Client(base_url=stack.url, timeout=30) as client:
-                drawing = _Drawing(client, stack, console)
-                shared = drawing.pictures(REQUEST, "with sharing   ", out)
-                done = time.monotonic()
-                apart = drawing.pictures(REQUEST | _WITHOUT_SHARING, "without sharing")
+            shared = _drawn(stack, console, REQUEST, "with sharing   ", out)
+            done = time.monotonic()
+            alone: StyleAlignedRequest = {**REQUEST, "sharing": _WITHOUT_SHARING}
+            apart = _drawn(stack, console, alone, "without sharing", Path(folder) / "apart")
     _contact_sheet(apart, shared).save(out / "contact-sheet.png")
     console.print(
         f"Ready after {ready - began:.1f} s, the set drawn in {done - ready:.1f} s.\n"
@@ -72,57 +75,28 @@ def _kept_logs(logs: Path, where: Path) -> Iterator[None]:
         raise
 
 
-_WITHOUT_SHARING = {
-    "sharing": {
-        "attention": False,
-        "adain_queries": False,
-        "adain_keys": False,
-        "group_norm": False,
-    }
-}
+def _drawn(
+    stack: LocalStack, console: Console, body: StyleAlignedRequest, what: str, out: Path
+) -> list[Image.Image]:
+    """Submit, wait with a progress bar, download into `out`. The pictures, without the grid.
 
-
-@dataclass(frozen=True)
-class _Drawing:
-    """A client of the running service."""
-
-    client: httpx.Client
-    stack: LocalStack
-    console: Console
-
-    def pictures(
-        self, request: dict[str, Any], what: str, out: Path | None = None
-    ) -> list[Image.Image]:
-        """Submit, wait with a progress bar, download. Writes every artifact to `out` if given.
-
-        Raises DemoFailed, or StackFailed where a part of the stack ends meanwhile.
-        """
-        try:
-            with progress_bar(self.console, what) as report:
-                job = self._finished(request, report)
-            images = []
-            for artifact in job["artifacts"]:
-                data = self.client.get(artifact["url"]).raise_for_status().content
-                if out is not None:
-                    (out / artifact["name"]).write_bytes(data)
-                if artifact["kind"] == "image":
-                    images.append(Image.open(io.BytesIO(data)).convert("RGB"))
-            return images
-        except httpx.HTTPError as error:
-            raise DemoFailed(f"The service did not answer as it should: {error}") from error
-
-    def _finished(self, request: dict[str, Any], report: Report) -> dict[str, Any]:
-        job = self.client.post("/v1/style-aligned", json=request).raise_for_status().json()
-        while job["status"] in ("queued", "running"):
-            self.stack.check()
-            time.sleep(0.1)
-            job = self.client.get(f"/v1/jobs/{job['id']}").raise_for_status().json()
-            if job["progress"]:
-                report(Progress.model_validate(job["progress"]))
-        if job["status"] != "succeeded":
-            raise DemoFailed(f"The job {job['status']}: {(job['error'] or {}).get('detail')}")
-        finished: dict[str, Any] = job
-        return finished
+    Raises DemoFailed, or StackFailed where a part of the stack has ended meanwhile.
+    """
+    try:
+        with Client(stack.url, retry_seconds=5) as client, progress_bar(console, what) as report:
+            job = client.submit("style-aligned", body)
+            while True:
+                try:
+                    job = client.wait(job, _LOOK_SECONDS, report)
+                    break
+                except WaitTimeout:
+                    stack.check()
+            files = client.download(job, out)
+    except ClientError as error:
+        stack.check()
+        raise DemoFailed(str(error)) from error
+    kinds = {artifact.name: artifact.kind for artifact in job.artifacts}
+    return [Image.open(file).convert("RGB") for file in files if kinds[file.name] == "image"]
 
 
 def _contact_sheet(apart: list[Image.Image], shared: list[Image.Image]) -> Image.Image:

@@ -114,6 +114,31 @@ def run(
 
 
 @app.command()
+def submit(
+    technique: Annotated[str, typer.Argument(help="Such as style-aligned.")],
+    request: Annotated[Path, typer.Argument(help="A JSON file, the body of a POST.")],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("output"),
+    url: Annotated[
+        str, typer.Option(envvar="ATTENTION_PLEASE_URL", help="Where the service is.")
+    ] = "http://127.0.0.1:8000",
+) -> None:
+    """Send one request to a running service, with the API key in ATTENTION_PLEASE_KEY if any."""
+    from attention_please_client import ClientError, ServiceProblem
+    from cli.submit import submit_request
+
+    try:
+        submit_request(
+            technique, request, out, url, os.environ.get("ATTENTION_PLEASE_KEY"), console
+        )
+    except KeyboardInterrupt:
+        _fail("\nNo longer waiting. The job goes on.")
+    except ServiceProblem as problem:
+        _fail("\n".join([str(problem), *(f"{e.pointer}: {e.detail}" for e in problem.errors[1:])]))
+    except (ClientError, OSError, ValueError) as error:
+        _fail(str(error))
+
+
+@app.command()
 def doctor() -> None:
     """Say what works here and what is missing."""
     from cli.doctor import examine

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from attention_please_client import Client, WaitTimeout, errors
 from attention_please_client.requests import StyleAlignedRequest
+from cli.main import app
 from core.contract.errors import JobError
 from core.contract.jobs import Job, Progress
 from core.contract.settings import Settings
@@ -141,3 +143,24 @@ def test_the_rest_is_read(bob: Client) -> None:
 def test_without_a_known_key_nothing_is_told(url: str) -> None:
     with Client(url, "wrong") as stranger, pytest.raises(errors.Unauthorized):
         stranger.models()
+
+
+@pytest.mark.usefixtures("worker")
+def test_the_command_submits_a_file_and_fetches_what_came_of_it(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATTENTION_PLEASE_KEY", KEY)
+    request = tmp_path / "request.json"
+    request.write_text('{"prompts": ["a cat"]}')
+    arguments = [str(request), "--url", url, "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, ["submit", "style-aligned", *arguments])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "out" / "grid.png").read_bytes() == b"grid"
+    request.write_text('{"prompts": [], "sed": 1}')
+    refused = CliRunner().invoke(app, ["submit", "style-aligned", *arguments])
+    assert refused.exit_code == 1
+    assert "/prompts" in refused.output
+    assert "/sed" in refused.output
+    unknown = CliRunner().invoke(app, ["submit", "nothing", *arguments])
+    assert unknown.exit_code == 1
+    assert "There is nothing at this address" in unknown.output
