@@ -9,11 +9,21 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from core.catalog import TECHNIQUES
+from service.examples import EXAMPLES
 from service.problems import MEDIA_TYPE, NotReady, Problem
 
 API_VERSION = "1"
 
 Responses = dict[int | str, dict[str, Any]]
+
+TAGS = [
+    {"name": "Techniques", "description": "Submit a job: one path for each technique."},
+    {"name": "Jobs", "description": "Look at jobs, follow and cancel them, and fetch their files."},
+    {"name": "Webhooks", "description": "Be told of a job's end instead of asking."},
+    {"name": "Images", "description": "Pictures as input, and what was inverted from them."},
+    {"name": "Models", "description": "What a request may name as its model."},
+    {"name": "Health", "description": "Whether the service is up, ready and well."},
+]
 
 JobId = Annotated[
     str,
@@ -81,6 +91,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         description=app.description,
         routes=app.routes,
         webhooks=app.webhooks.routes,
+        tags=TAGS,
     )
     requests = [(technique.request, "validation") for technique in TECHNIQUES.values()]
     _, named = models_json_schema(
@@ -88,4 +99,6 @@ def document(app: FastAPI) -> dict[str, Any]:
         ref_template="#/components/schemas/{model}",
     )
     openapi["components"]["schemas"] |= named["$defs"]
+    for name, example in EXAMPLES.items():
+        openapi["components"]["schemas"][name]["examples"] = [example]
     return openapi

@@ -24,13 +24,13 @@ _log = logging.getLogger(__name__)
 class Health(View):
     """The process answers."""
 
-    status: Literal["ok"] = "ok"
+    status: Literal["ok"] = Field(default="ok", description="Always this.")
 
 
 class Readiness(View):
     """The service can take work."""
 
-    status: Literal["ready"] = "ready"
+    status: Literal["ready"] = Field(default="ready", description="Always this.")
     checks: dict[str, str] = Field(description="`redis`, `worker` and `storage`, each `ok`.")
 
 

@@ -33,6 +33,8 @@ class ReferenceView(KeptReference):
 
 
 class ReferenceList(View):
+    """What the caller's jobs have inverted."""
+
     references: list[ReferenceView] = Field(description="The most recently used first.")
 
 

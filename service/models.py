@@ -19,8 +19,8 @@ router = APIRouter(tags=["Models"])
 class AdapterView(View):
     """A LoRA or a textual inversion of a model."""
 
-    name: str
-    kind: AdapterKind
+    name: str = Field(description="For the `adapters` field of a request.")
+    kind: AdapterKind = Field(description="A LoRA, or a word that was learned.")
     token: str | None = Field(description="What a prompt says for a textual inversion.")
 
 
@@ -28,8 +28,8 @@ class ModelView(View):
     """A model, what it can do, and what it does when a request does not say."""
 
     name: str = Field(description="For the `model` field of a request.")
-    family: Family
-    techniques: tuple[str, ...]
+    family: Family = Field(description="Which architecture it has.")
+    techniques: tuple[str, ...] = Field(description="Which it can be asked for.")
     width: int = Field(description="Default, in pixels.")
     height: int = Field(description="Default, in pixels.")
     grid: int = Field(description="Widths and heights are multiples of this, in pixels.")
@@ -46,7 +46,7 @@ class ModelList(View):
     """The models of this service."""
 
     default: str = Field(description="Used when a request names no model.")
-    models: tuple[ModelView, ...]
+    models: tuple[ModelView, ...] = Field(description="By name.")
 
 
 @router.get(

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.contract.jobs import Artifact, Job, JobStatus, JobWarning, Progress
+from core.contract import jobs
+from core.contract.jobs import Artifact, Job, JobWarning, Progress
 from service.problems import Problem, of_job
 from service.signing import signed_query
 
@@ -36,7 +37,7 @@ class ArtifactView(Artifact):
 class JobLinks(View):
     """What can be done with a job."""
 
-    self: str
+    self: str = Field(description="The job itself.")
     events: str = Field(description="Server-sent events, until the job is final.")
     cancel: str | None = Field(description="POST here to cancel it; null once it is final.")
 
@@ -44,49 +45,15 @@ class JobLinks(View):
 class JobView(View):
     """One queued run of a request, and what came of it."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": "job_0123456789abcdef0123456789abcdef",
-                    "technique": "style-aligned",
-                    "status": "queued",
-                    "model": "tiny-world",
-                    "created_at": "2026-01-01T12:00:00Z",
-                    "started_at": None,
-                    "ended_at": None,
-                    "expires_at": None,
-                    "attempt": 0,
-                    "queue": {"position": 1, "estimated_wait_seconds": None},
-                    "progress": None,
-                    "request": {"prompts": [{"text": "a cat", "seed": 7, "negative": ""}]},
-                    "artifacts": [],
-                    "measures": {},
-                    "warnings": [],
-                    "error": None,
-                    "links": {
-                        "self": "http://127.0.0.1:8000/v1/jobs/job_0123456789abcdef0123456789abcdef",
-                        "events": "http://127.0.0.1:8000/v1/jobs/job_0123456789abcdef0123456789abcdef/events",
-                        "cancel": "http://127.0.0.1:8000/v1/jobs/job_0123456789abcdef0123456789abcdef/cancel",
-                    },
-                }
-            ]
-        }
-    )
-
-    id: str
-    technique: str
-    status: JobStatus = Field(
-        description="queued → running → succeeded, failed or canceled; the last three are final."
-    )
-    model: str
-    created_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-    expires_at: datetime | None = Field(
-        description="When the job and its artifacts go; known once it has ended."
-    )
-    attempt: int = Field(description="Runs begun; above 1 where a worker was lost.")
+    id: jobs.Id
+    technique: jobs.TechniqueName
+    status: jobs.Status
+    model: jobs.ModelName
+    created_at: jobs.CreatedAt
+    started_at: jobs.StartedAt
+    ended_at: jobs.EndedAt
+    expires_at: jobs.ExpiresAt
+    attempt: jobs.Attempt
     queue: QueueView | None = Field(description="While queued.")
     progress: Progress | None = Field(description="While running.")
     request: dict[str, Any] = Field(
@@ -95,7 +62,7 @@ class JobView(View):
     )
     artifacts: tuple[ArtifactView, ...] = Field(description="Each as soon as it is finished.")
     measures: dict[str, Any] = Field(description="What was measured, such as `run_seconds`.")
-    warnings: tuple[JobWarning, ...]
+    warnings: tuple[JobWarning, ...] = Field(description="What to mind though it went on.")
     error: Problem | None = Field(description="Why it failed.")
     links: JobLinks
 
@@ -103,16 +70,16 @@ class JobView(View):
 class JobSummary(View):
     """A job in a list: without its request, its files and what was measured."""
 
-    id: str
-    technique: str
-    status: JobStatus
-    model: str
-    metadata: dict[str, str] = Field(description="That of the request.")
-    created_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-    expires_at: datetime | None
-    attempt: int = Field(description="Runs begun; above 1 where a worker was lost.")
+    id: jobs.Id
+    technique: jobs.TechniqueName
+    status: jobs.Status
+    model: jobs.ModelName
+    metadata: jobs.Metadata
+    created_at: jobs.CreatedAt
+    started_at: jobs.StartedAt
+    ended_at: jobs.EndedAt
+    expires_at: jobs.ExpiresAt
+    attempt: jobs.Attempt
     progress: Progress | None = Field(description="While running.")
     error: Problem | None = Field(description="Why it failed.")
     links: JobLinks

@@ -15,7 +15,9 @@ class AdapterView(BaseModel):
         use_attribute_docstrings=True,
     )
     kind: Literal["lora", "textual-inversion"]
+    """A LoRA, or a word that was learned."""
     name: str
+    """For the `adapters` field of a request."""
     token: str | None
     """What a prompt says for a textual inversion."""
 
@@ -34,11 +36,15 @@ class Artifact(BaseModel):
     kind: str
     """image, reference, control, grid, output, reconstruction, mask, comparison or metadata."""
     media_type: str
+    """Such as `image/png`."""
     metadata: dict[str, Any] = {}
+    """What the technique says of it, such as its prompt and seed."""
     name: str
+    """Of the file; unique in its job."""
     sha256: str
     """Of the file, lower-case hexadecimal."""
     size_bytes: int
+    """Of the file."""
     url: str
     """Signed: needs no key, and works until the job expires."""
     width: int | None = None
@@ -66,14 +72,17 @@ class Image(BaseModel):
         use_attribute_docstrings=True,
     )
     expires_at: AwareDatetime
+    """When it goes, unless it is uploaded again."""
     height: int
     """Pixels, upright."""
     id: str
     """The same bytes give the same id."""
     media_type: str
+    """`image/png`, `image/jpeg` or `image/webp`."""
     sha256: str
     """Of the file, lower-case hexadecimal."""
     size_bytes: int
+    """Of the stored file."""
     width: int
     """Pixels, upright."""
 
@@ -86,8 +95,11 @@ class JobError(BaseModel):
         use_attribute_docstrings=True,
     )
     code: str
+    """Stable; meant to be compared by programs."""
     detail: str
+    """What happened, and what would mend it."""
     retryable: bool
+    """Whether the same request may succeed later."""
 
 
 class JobLinks(BaseModel):
@@ -102,6 +114,7 @@ class JobLinks(BaseModel):
     events: str
     """Server-sent events, until the job is final."""
     self: str
+    """The job itself."""
 
 
 class JobWarning(BaseModel):
@@ -112,7 +125,9 @@ class JobWarning(BaseModel):
         use_attribute_docstrings=True,
     )
     code: str
+    """Stable; meant to be compared by programs."""
     detail: str
+    """What happened, and what to mind."""
 
 
 class Model(BaseModel):
@@ -127,6 +142,7 @@ class Model(BaseModel):
     controls: list[Literal["canny", "depth"]]
     """For the `control` field of a request."""
     family: Literal["sd1", "sd2", "sdxl"]
+    """Which architecture it has."""
     grid: int
     """Widths and heights are multiples of this, in pixels."""
     guidance_scale: float
@@ -142,6 +158,7 @@ class Model(BaseModel):
     steps: int
     """Default number of denoising steps."""
     techniques: list[str]
+    """Which it can be asked for."""
     warm_workers: list[str]
     """Workers that have it loaded."""
     width: int
@@ -158,6 +175,7 @@ class ModelList(BaseModel):
     default: str
     """Used when a request names no model."""
     models: list[Model]
+    """By name."""
 
 
 class NamedFile(BaseModel):
@@ -168,10 +186,15 @@ class NamedFile(BaseModel):
         use_attribute_docstrings=True,
     )
     kind: str
+    """As in the job."""
     media_type: str
+    """Such as `image/png`."""
     name: str
+    """Of the file; unique in its job."""
     sha256: str
+    """Of the file, lower-case hexadecimal."""
     size_bytes: int
+    """Of the file."""
 
 
 class Problem(BaseModel):
@@ -245,6 +268,7 @@ class Reference(BaseModel):
     image: str
     """Id of the picture."""
     model: str
+    """The model that it was inverted with."""
     prompt: str
     """The text it was inverted with."""
     steps: int
@@ -254,6 +278,8 @@ class Reference(BaseModel):
 
 
 class ReferenceList(BaseModel):
+    """What the caller's jobs have inverted."""
+
     model_config = ConfigDict(
         frozen=True,
         use_attribute_docstrings=True,
@@ -270,7 +296,9 @@ class Try(BaseModel):
         use_attribute_docstrings=True,
     )
     at: AwareDatetime
+    """When it was sent."""
     duration_seconds: float
+    """Until the answer, or until none came."""
     reason: str | None
     """Why no answer came: timeout, connection, tls, protocol, no-public-address or not-allowed."""
     status_code: int | None
@@ -296,13 +324,17 @@ class Delivery(BaseModel):
         use_attribute_docstrings=True,
     )
     created_at: AwareDatetime
+    """When the event happened."""
     event: Literal["job.running", "job.succeeded", "job.failed", "job.canceled"]
+    """What the webhook is told."""
     id: str
     """The `webhook-id`, the same in each try."""
     next_try_at: AwareDatetime | None
     """While pending."""
     status: Literal["pending", "delivered", "failed"]
+    """`pending` until it is delivered or given up."""
     tries: list[Try]
+    """Each time that it was sent, the first one first."""
 
 
 class DeliveryList(BaseModel):
@@ -328,16 +360,20 @@ class Job(BaseModel):
     attempt: int
     """Runs begun; above 1 where a worker was lost."""
     created_at: AwareDatetime
+    """When it was submitted."""
     ended_at: AwareDatetime | None
+    """When it became final."""
     error: Problem | None
     """Why it failed."""
     expires_at: AwareDatetime | None
     """When the job and its artifacts go; known once it has ended."""
     id: str
+    """`job_` and 32 hexadecimal digits."""
     links: JobLinks
     measures: dict[str, Any]
     """What was measured, such as `run_seconds`."""
     model: str
+    """The model that draws it."""
     progress: Progress | None
     """While running."""
     queue: QueueView | None
@@ -345,10 +381,13 @@ class Job(BaseModel):
     request: dict[str, Any]
     """Every effective value, seed and defaults included. Send it again for the same pictures."""
     started_at: AwareDatetime | None
+    """When its first run began."""
     status: Literal["queued", "running", "succeeded", "failed", "canceled"]
     """queued → running → succeeded, failed or canceled; the last three are final."""
     technique: str
+    """As in the path that it was submitted to."""
     warnings: list[JobWarning]
+    """What to mind though it went on."""
 
 
 class JobNews(BaseModel):
@@ -359,17 +398,29 @@ class JobNews(BaseModel):
         use_attribute_docstrings=True,
     )
     artifacts: list[NamedFile]
+    """Those finished so far."""
     attempt: int
+    """Runs begun; above 1 where a worker was lost."""
     created_at: AwareDatetime
+    """When it was submitted."""
     ended_at: AwareDatetime | None
+    """When it became final."""
     error: JobError | None
+    """Why it failed."""
     expires_at: AwareDatetime | None
+    """When the job and its artifacts go; known once it has ended."""
     id: str
+    """`job_` and 32 hexadecimal digits."""
     metadata: dict[str, str]
+    """That of the request."""
     model: str
+    """The model that draws it."""
     started_at: AwareDatetime | None
+    """When its first run began."""
     status: Literal["queued", "running", "succeeded", "failed", "canceled"]
+    """queued → running → succeeded, failed or canceled; the last three are final."""
     technique: str
+    """As in the path that it was submitted to."""
 
 
 class JobSummary(BaseModel):
@@ -382,20 +433,28 @@ class JobSummary(BaseModel):
     attempt: int
     """Runs begun; above 1 where a worker was lost."""
     created_at: AwareDatetime
+    """When it was submitted."""
     ended_at: AwareDatetime | None
+    """When it became final."""
     error: Problem | None
     """Why it failed."""
     expires_at: AwareDatetime | None
+    """When the job and its artifacts go; known once it has ended."""
     id: str
+    """`job_` and 32 hexadecimal digits."""
     links: JobLinks
     metadata: dict[str, str]
     """That of the request."""
     model: str
+    """The model that draws it."""
     progress: Progress | None
     """While running."""
     started_at: AwareDatetime | None
+    """When its first run began."""
     status: Literal["queued", "running", "succeeded", "failed", "canceled"]
+    """queued → running → succeeded, failed or canceled; the last three are final."""
     technique: str
+    """As in the path that it was submitted to."""
 
 
 class WebhookPayload(BaseModel):
@@ -409,6 +468,7 @@ class WebhookPayload(BaseModel):
     timestamp: AwareDatetime
     """Of the event, not of the delivery."""
     type: Literal["job.running", "job.succeeded", "job.failed", "job.canceled"]
+    """What happened."""
 
 
 class JobList(BaseModel):

@@ -32,6 +32,7 @@ class Output(TypedDict):
     """How pictures are written."""
 
     format: NotRequired[Literal["png", "webp", "jpeg"]]
+    """Of every picture that the job makes."""
     grid: NotRequired[bool]
     """Also one picture of all of them."""
     quality: NotRequired[int]
@@ -46,6 +47,7 @@ class Prompt(TypedDict):
     seed: NotRequired[int | None]
     """Seed of this picture's noise. Default: the job's seed plus its index."""
     text: str
+    """What the picture should show."""
 
 
 Region = TypedDict(
@@ -190,6 +192,7 @@ class ImageReference(TypedDict):
     height: NotRequired[int | None]
     """Its own size in pixels. Default: that of the pictures."""
     image: Upload | InlineImage | LinkedImage
+    """The picture."""
     mask: NotRequired[Upload | InlineImage | LinkedImage | None]
     """Where pictures follow it: wholly where the mask is white, not at all where it is black. Stretched over the picture. Without one: everywhere."""
     prompt: NotRequired[str]
@@ -231,6 +234,7 @@ class PromptReference(TypedDict):
     mask: NotRequired[Upload | InlineImage | LinkedImage | None]
     """Where pictures follow it: wholly where the mask is white, not at all where it is black. Stretched over the picture. Without one: everywhere."""
     prompt: str | Prompt
+    """What it should show, its style included."""
     weight: NotRequired[float]
     """How much it counts beside the other references; only their ratio matters."""
     width: NotRequired[int | None]

@@ -50,9 +50,9 @@ class JobError(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    code: str
-    detail: str
-    retryable: bool
+    code: str = Field(description="Stable; meant to be compared by programs.")
+    detail: str = Field(description="What happened, and what would mend it.")
+    retryable: bool = Field(description="Whether the same request may succeed later.")
 
 
 class AttentionPleaseError(Exception):

@@ -90,7 +90,7 @@ class ImageInfo(BaseModel):
     id: str = Field(description="The same bytes give the same id.")
     width: int = Field(description="Pixels, upright.")
     height: int = Field(description="Pixels, upright.")
-    media_type: str
-    size_bytes: int
+    media_type: str = Field(description="`image/png`, `image/jpeg` or `image/webp`.")
+    size_bytes: int = Field(description="Of the stored file.")
     sha256: str = Field(description="Of the file, lower-case hexadecimal.")
-    expires_at: datetime
+    expires_at: datetime = Field(description="When it goes, unless it is uploaded again.")

@@ -4,13 +4,33 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.contract.errors import JobError
 
 JobStatus = Literal["queued", "running", "succeeded", "failed", "canceled"]
+
+# What a job, its summary and its webhook say alike.
+Id = Annotated[str, Field(description="`job_` and 32 hexadecimal digits.")]
+TechniqueName = Annotated[str, Field(description="As in the path that it was submitted to.")]
+Status = Annotated[
+    JobStatus,
+    Field(
+        description="queued → running → succeeded, failed or canceled; the last three are final."
+    ),
+]
+ModelName = Annotated[str, Field(description="The model that draws it.")]
+Attempt = Annotated[int, Field(description="Runs begun; above 1 where a worker was lost.")]
+CreatedAt = Annotated[datetime, Field(description="When it was submitted.")]
+StartedAt = Annotated[datetime | None, Field(description="When its first run began.")]
+EndedAt = Annotated[datetime | None, Field(description="When it became final.")]
+ExpiresAt = Annotated[
+    datetime | None,
+    Field(description="When the job and its artifacts go; known once it has ended."),
+]
+Metadata = Annotated[dict[str, str], Field(description="That of the request.")]
 
 FINAL: frozenset[JobStatus] = frozenset({"succeeded", "failed", "canceled"})
 
@@ -40,25 +60,27 @@ class Progress(Frozen):
 class Artifact(Frozen):
     """A stored file of a job."""
 
-    name: str
+    name: str = Field(description="Of the file; unique in its job.")
     kind: str = Field(
         description="image, reference, control, grid, output, reconstruction, mask, comparison or "
         "metadata."
     )
     attempt: int = Field(default=1, description="The run that made it.")
-    media_type: str
+    media_type: str = Field(description="Such as `image/png`.")
     width: int | None = Field(default=None, description="Pixels.")
     height: int | None = Field(default=None, description="Pixels.")
-    size_bytes: int
+    size_bytes: int = Field(description="Of the file.")
     sha256: str = Field(description="Of the file, lower-case hexadecimal.")
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = Field(
+        default={}, description="What the technique says of it, such as its prompt and seed."
+    )
 
 
 class JobWarning(Frozen):
     """Something a caller should know about a job that went on."""
 
-    code: str
-    detail: str
+    code: str = Field(description="Stable; meant to be compared by programs.")
+    detail: str = Field(description="What happened, and what to mind.")
 
 
 class Job(Frozen):

@@ -49,13 +49,13 @@ class _SizedReference(_Reference):
 class PromptReference(_SizedReference):
     """A reference picture that is drawn from a prompt, and returned."""
 
-    prompt: PromptInput
+    prompt: PromptInput = Field(description="What it should show, its style included.")
 
 
 class ImageReference(_SizedReference):
     """A reference picture that is given: inverted into noise, and followed step by step."""
 
-    image: ImageInput
+    image: ImageInput = Field(description="The picture.")
     prompt: str = Field(
         default="",
         max_length=MAX_PROMPT_CHARACTERS,

@@ -37,7 +37,7 @@ class Strict(BaseModel):
 class Prompt(Strict):
     """One picture's text."""
 
-    text: PromptText
+    text: PromptText = Field(description="What the picture should show.")
     seed: Seed | None = Field(
         default=None,
         description="Seed of this picture's noise. Default: the job's seed plus its index.",
@@ -62,7 +62,9 @@ PromptInput = Annotated[
 class Output(Strict):
     """How pictures are written."""
 
-    format: Literal["png", "webp", "jpeg"] = "png"
+    format: Literal["png", "webp", "jpeg"] = Field(
+        default="png", description="Of every picture that the job makes."
+    )
     quality: int = Field(default=90, ge=1, le=100, description="For webp and jpeg.")
     grid: bool = Field(default=True, description="Also one picture of all of them.")
 

@@ -16,7 +16,7 @@ class KeptReference(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    model: str
+    model: str = Field(description="The model that it was inverted with.")
     image: str = Field(description="Id of the picture.")
     prompt: str = Field(description="The text it was inverted with.")
     width: int = Field(description="Pixels.")

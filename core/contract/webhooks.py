@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.contract import jobs
 from core.contract.errors import JobError
 from core.contract.images import MAX_URL_CHARACTERS
-from core.contract.jobs import JobStatus
 
 WebhookEvent = Literal["job.running", "job.succeeded", "job.failed", "job.canceled"]
 DeliveryStatus = Literal["pending", "delivered", "failed"]
@@ -43,34 +43,34 @@ class Webhook(BaseModel):
 class NamedFile(_Frozen):
     """A file of a job in a delivery. Its URL is in the job, which only its owner reads."""
 
-    name: str
-    kind: str
-    media_type: str
-    size_bytes: int
-    sha256: str
+    name: str = Field(description="Of the file; unique in its job.")
+    kind: str = Field(description="As in the job.")
+    media_type: str = Field(description="Such as `image/png`.")
+    size_bytes: int = Field(description="Of the file.")
+    sha256: str = Field(description="Of the file, lower-case hexadecimal.")
 
 
 class JobNews(_Frozen):
     """The job as it was at the event."""
 
-    id: str
-    technique: str
-    status: JobStatus
-    attempt: int
-    model: str
-    created_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-    expires_at: datetime | None
-    metadata: dict[str, str]
-    error: JobError | None
-    artifacts: tuple[NamedFile, ...]
+    id: jobs.Id
+    technique: jobs.TechniqueName
+    status: jobs.Status
+    attempt: jobs.Attempt
+    model: jobs.ModelName
+    created_at: jobs.CreatedAt
+    started_at: jobs.StartedAt
+    ended_at: jobs.EndedAt
+    expires_at: jobs.ExpiresAt
+    metadata: jobs.Metadata
+    error: JobError | None = Field(description="Why it failed.")
+    artifacts: tuple[NamedFile, ...] = Field(description="Those finished so far.")
 
 
 class WebhookPayload(_Frozen):
     """The body of a delivery."""
 
-    type: WebhookEvent
+    type: WebhookEvent = Field(description="What happened.")
     timestamp: datetime = Field(description="Of the event, not of the delivery.")
     data: JobNews
 
@@ -78,8 +78,8 @@ class WebhookPayload(_Frozen):
 class Try(_Frozen):
     """One time that a delivery was sent."""
 
-    at: datetime
-    duration_seconds: float
+    at: datetime = Field(description="When it was sent.")
+    duration_seconds: float = Field(description="Until the answer, or until none came.")
     status_code: int | None = Field(description="What the receiver answered.")
     reason: str | None = Field(
         description="Why no answer came: timeout, connection, tls, protocol, "
@@ -91,8 +91,8 @@ class Delivery(_Frozen):
     """One event of a job, told to its webhook."""
 
     id: str = Field(description="The `webhook-id`, the same in each try.")
-    event: WebhookEvent
-    status: DeliveryStatus
-    created_at: datetime
+    event: WebhookEvent = Field(description="What the webhook is told.")
+    status: DeliveryStatus = Field(description="`pending` until it is delivered or given up.")
+    created_at: datetime = Field(description="When the event happened.")
     next_try_at: datetime | None = Field(description="While pending.")
-    tries: tuple[Try, ...]
+    tries: tuple[Try, ...] = Field(description="Each time that it was sent, the first one first.")

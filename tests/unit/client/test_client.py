@@ -15,10 +15,10 @@ import pytest
 
 from attention_please_client import Client, Job, Unreachable, WaitTimeout, errors
 from attention_please_client.events import Event, read_events
-from service.views import JobView
+from service.examples import EXAMPLES
 
 JOB_ID = "job_0123456789abcdef0123456789abcdef"
-QUEUED: dict[str, Any] = JobView.model_json_schema()["examples"][0]
+QUEUED: dict[str, Any] = EXAMPLES["JobView"]
 SUCCEEDED = QUEUED | {"status": "succeeded", "ended_at": "2026-01-01T12:00:09Z"}
 GRID = {
     "name": "grid.png",
