@@ -40,10 +40,9 @@ from torch import Tensor
 from benchmarks.appearance_pairs import overlap
 from benchmarks.record import write
 from benchmarks.style_distance import load
-from core.algorithms.segmentation.job import watcher_of
-from core.algorithms.segmentation.parts import Part, cut, parts_of
+from core.algorithms.segmentation.job import cut, watcher_of
 from core.attention.segments import cluster_tokens
-from core.attention.watcher import Watcher, enlarged
+from core.attention.watcher import PictureWatcher, enlarged
 from core.contract.pictures import Surroundings, alone
 from core.contract.requests import settled
 from core.contract.segmentation import SegmentationRequest
@@ -51,6 +50,7 @@ from core.diffusion.images import encode_image
 from core.diffusion.model import DiffusionModel
 from core.diffusion.observing import observe
 from core.diffusion.words import token_positions
+from core.inspection.parts import Part, parts_of
 from training.dataset import HELD_OUT_SEED
 from training.scenes import Scene, scene
 from training.world import plain_caption, random_content
@@ -192,7 +192,7 @@ def recording() -> dict[str, float]:
     return held | {"time_ratio_of_the_way_back": round(median(watched) / median(plain), 3)}
 
 
-def _bytes(watcher: Watcher) -> int:
+def _bytes(watcher: PictureWatcher) -> int:
     maps = (*watcher.self_maps().values(), *watcher.text_maps().values(), watcher.features())
     return sum(one.numel() * one.element_size() for one in maps)
 

@@ -7,10 +7,16 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from core.contract.models import ModelSpec
-from core.contract.observed import ObservedRequest, Word, check_words, refused, text_with
+from core.contract.observed import (
+    MOST_TOKENS,
+    ObservedRequest,
+    Word,
+    check_words,
+    refused,
+    text_with,
+)
 from core.contract.word_lists import content_words
 
-MOST_TOKENS = 24
 MOST_QUERIES = 16
 
 Point = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]

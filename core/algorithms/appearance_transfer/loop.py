@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.attention.control import AttentionPlan, attention_control
+from core.attention.control import AtStep, as_planned, attention_control
 from core.attention.cross_image import CrossImageAttention, SwapSchedule, swap_plan
 from core.contract.errors import NumericsFailure
 from core.diffusion.adain import adain, masked_adain
@@ -44,7 +44,7 @@ class Transfer:
     swap_guidance: float
     adain: range
     masks: Callable[[], Masks | None] = lambda: None
-    watch: Callable[[int, AttentionPlan], AttentionPlan] = lambda step, plan: plan
+    watch: AtStep = as_planned
 
 
 @torch.inference_mode()

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from pycocotools import mask as coco
 
-from core.algorithms.segmentation.parts import Part, mask_of_label
 from core.diffusion.showing import for_people
+from core.inspection.parts import Part, mask_of_label
 
 PALETTE = (
     *((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0)),
