@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from core.attention.layers import AttentionLayer, attention_layers
 from core.attention.watcher import PictureWatcher, telling_layers
 from core.contract.attention_maps import AttentionMapsRequest
-from core.contract.observed import refused
+from core.contract.errors import NotFound
 from core.contract.pictures import File, Made, Picture, Surroundings
 from core.contract.requests import settled
 from core.diffusion.model import DiffusionModel
@@ -36,7 +36,7 @@ def attention_maps(
 
     Artifacts: `image` if it was drawn here, `heat-…` a token, `query-…` a point, `pca-features-…`
     and `pca-maps-…` of three components each, `maps.npz`, and `overview` if a grid is asked for.
-    Raises InvalidRequest for layers that the model doesn't have.
+    Raises NotFound for layers that the model turns out not to have.
     """
     times = times_of(model, settled(request.sampling.steps))
     watcher = _watcher(model, request, times)
@@ -82,10 +82,8 @@ def _chosen(model: DiffusionModel, numbers: list[int]) -> list[AttentionLayer]:
     """Self- and cross-attention of the transformer blocks of these numbers, from 1."""
     layers = attention_layers(model.unet)
     count = len(layers) // 2
-    for index, number in enumerate(numbers):
-        if number > count:
-            detail = f"Expected a layer from 1 to {count}, as {model.spec.name} has."
-            raise refused(f"/layers/{index}", detail)
+    if max(numbers) > count:  # a hub model with fewer than its family
+        raise NotFound(f"{model.spec.name} has layers 1 to {count}, and no {max(numbers)}.")
     return [layer for i, layer in enumerate(layers) if i // 2 + 1 in numbers]
 
 
@@ -145,7 +143,7 @@ def _arrays(model: DiffusionModel, request: AttentionMapsRequest, watcher: Pictu
         arrays[f"text_{rows}x{columns}"] = text.numpy()
         arrays[f"axes_text_{rows}x{columns}"] = np.array(["y", "x", "text_token"])
     for (rows, columns), own in watcher.self_maps().items():
-        arrays[f"self_{rows}x{columns}"] = own.reshape(rows, columns, rows, columns).numpy()
+        arrays[f"self_{rows}x{columns}"] = own.reshape(rows, columns, rows, columns).cpu().numpy()
         axes = np.array(["query_y", "query_x", "key_y", "key_x"])
         arrays[f"axes_self_{rows}x{columns}"] = axes
     buffer = io.BytesIO()
