@@ -72,15 +72,18 @@ class Watcher:
         return replace(plan, processors=recording.processors)
 
     def self_maps(self, place: int = 0) -> dict[Grid, Tensor]:
-        """How much each token reads of each, (tokens, tokens) on the CPU, finest grid first.
+        """How much each token reads of each, (tokens, tokens) on the model's device.
+
+        The finest grid is first.
 
         place: of the row among those that are watched.
         """
         return self._means("attn1", place)
 
     def text_maps(self, place: int = 0) -> dict[Grid, Tensor]:
-        """How much each place reads of each token of the text, (height, width, text tokens)."""
-        return {g: mean.reshape(*g, -1) for g, mean in self._means("attn2", place).items()}
+        """How much each place reads of each text token, (height, width, text tokens) on the CPU."""
+        means = self._means("attn2", place)
+        return {grid: mean.reshape(*grid, -1).cpu() for grid, mean in means.items()}
 
     def text_map(self, size: Grid, place: int = 0) -> Tensor:
         """The text maps of all grids at one size, their mean: (height, width, text tokens)."""
@@ -93,7 +96,7 @@ class Watcher:
         return {grid: found for grid, found in chosen.items() if found}
 
     def _means(self, kind: str, place: int) -> dict[Grid, Tensor]:
-        return {g: self.recorder.mean((kind, g))[place].cpu() for g in self.of_kind(kind)}
+        return {g: self.recorder.mean((kind, g))[place] for g in self.of_kind(kind)}
 
 
 class PictureWatcher(Watcher):

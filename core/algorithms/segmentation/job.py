@@ -71,7 +71,7 @@ def cut(watcher: Watcher, request: SegmentationRequest) -> Tensor:
     """The segment of each token, int64 (height, width) of the watcher's grid."""
     most = settled(request.segments)
     if request.method == "merge":
-        whole = aggregated(watcher.self_maps(), watcher.grid)
+        whole = aggregated({g: own.cpu() for g, own in watcher.self_maps().items()}, watcher.grid)
         return merge_tokens(whole, watcher.grid, settled(request.merge_threshold), most)
     own = watcher.self_maps()[watcher.grid]
     return cluster_tokens(own, min(most, len(own)), watcher.grid, settled(request.seed))
