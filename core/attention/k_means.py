@@ -63,12 +63,13 @@ def lloyd(points: Tensor, centres: Tensor) -> Tensor:
     points: (points, features). centres: (starts, clusters, features).
     """
     limit = TOLERANCE * points.var(dim=0, correction=0).mean()
-    ended = torch.zeros(len(centres), dtype=torch.bool, device=points.device)
+    centres, going = centres.clone(), torch.arange(len(centres), device=points.device)
     for _ in range(MOST_ITERATIONS):
-        moved = torch.where(ended[:, None, None], centres, _means(points, centres))
-        ended |= (moved - centres).square().sum(dim=(1, 2)) <= limit
-        centres = moved
-        if bool(ended.all()):
+        moved = _means(points, centres[going])
+        shifts = (moved - centres[going]).square().sum(dim=(1, 2))
+        centres[going] = moved
+        going = going[shifts > limit]
+        if not len(going):
             break
     distances, labels = _distances(points, centres).min(dim=2)
     return labels[distances.sum(dim=1).argmin()]

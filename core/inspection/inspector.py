@@ -25,6 +25,9 @@ MOST_SIDE = 32
 LATEST_NOISE = 0.6
 """Steps noisier than this know too little of the picture."""
 
+MOST_STEPS = 6
+"""Steps that are watched, evenly spread: those between tell nearly the same."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -59,7 +62,9 @@ class Inspector:
         layers = telling_layers(self.model.unet, latent_size, MOST_SIDE, all_grids=False)
         if self.wanted.segments is None:
             layers = [layer for layer in layers if layer.kind == "attn2"]
-        steps = [step for step, time in enumerate(self.times) if time <= LATEST_NOISE]
+        late = [step for step, time in enumerate(self.times) if time <= LATEST_NOISE]
+        count = min(MOST_STEPS, len(late))
+        steps = [late[len(late) * index // count] for index in range(count)]
         return Watcher(self.model.unet, latent_size, rows, steps or [len(self.times) - 1], layers)
 
     def shown(

@@ -46,11 +46,9 @@ def overlay(picture: Image.Image, parts: Sequence[Part]) -> Image.Image:
     """
     shown = for_people(picture)
     factor = shown.width // picture.width
-    levels = np.asarray(shown, np.float32).copy()
     values = np.asarray(indexed(parts)).repeat(factor, 0).repeat(factor, 1)
-    for part in parts:
-        inside = values == part.value
-        levels[inside] = 0.45 * levels[inside] + 0.55 * np.array(colour_of(part), np.float32)
+    colours = np.array([colour_of(part) for part in parts], np.float32)[values]
+    levels = 0.45 * np.asarray(shown, np.float32) + 0.55 * colours
     levels[_borders(values)] = 255
     whole = Image.new("RGB", (shown.width, shown.height + _LINE * len(parts) + 6), "white")
     whole.paste(Image.fromarray(levels.round().astype(np.uint8)))
