@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +11,12 @@ from PIL import Image
 from core.attention.segments import cluster_tokens
 from core.attention.watcher import Watcher, telling_layers
 from core.contract.inspection import Inspect
+from core.contract.jobs import JobWarning
 from core.contract.observed import BACKGROUND_THRESHOLD
 from core.contract.pictures import Picture
 from core.diffusion.model import DiffusionModel
 from core.diffusion.words import token_positions
-from core.inspection.heat import heat_maps
+from core.inspection.heat import heat_maps, without_map
 from core.inspection.parts import parts_of
 from core.inspection.segments import indexed, overlay
 
@@ -45,6 +46,7 @@ class Inspector:
     size: width and height of the pictures in pixels.
     times: how noisy each step of the loop is, as `times_of` gives them.
     seed: of the clusters.
+    warn: told of a word of `wanted` that has no map.
     """
 
     model: DiffusionModel
@@ -52,6 +54,7 @@ class Inspector:
     size: tuple[int, int]
     times: Sequence[float]
     seed: int
+    warn: Callable[[JobWarning], None]
 
     def watcher(self, rows: Sequence[int]) -> Watcher:
         """A watcher of these rows of the UNet batch, which read the pictures' texts."""
@@ -85,6 +88,9 @@ class Inspector:
         read = seen.watcher.text_map(seen.watcher.grid, seen.place)
         words = self.wanted.words_in(text)
         positions = {word: token_positions(self.model, text, word) for word in words}
+        for word in words:
+            if not positions[word] and self.wanted.tokens is not None:
+                self.warn(without_map(word))
         for made in heat_maps(f"{stem}-heat", picture, read, positions):
             image = made.image if box is None else made.image.crop(box)
             yield Picture(made.stem, made.kind, image, made.metadata | {"of": stem})

@@ -114,7 +114,7 @@ def named(made: dict[str, Picture], stem: str, label: str) -> NDArray[np.bool_]:
     """The pixels of a picture's segments that are called `label`."""
     segments = made[f"{stem}-segments"]
     names = segments.metadata["segments"]
-    return np.isin(segments.image, [i for i, name in enumerate(names) if name == label])
+    return np.isin(np.asarray(segments.image), [i for i, name in enumerate(names) if name == label])
 
 
 def test_segments_of_a_sets_own_pictures_are_the_things_they_show(

@@ -71,7 +71,7 @@ def appearance_transfer(
         }
         height, width = spaces[STRUCTURE].latents.shape[-2:]
         finder = _finder(model, request, given, (height, width), told.steps)
-        inspector = _inspector(model, request)
+        inspector = _inspector(model, request, around)
         watcher = inspector.watcher(range(3))  # OUT, APPEARANCE, STRUCTURE
         rule: MaskRule = settled(request.mask_rule)
         seed = settled(request.seed)
@@ -199,10 +199,12 @@ def _settings(
     )
 
 
-def _inspector(model: DiffusionModel, request: AppearanceTransferRequest) -> Inspector:
+def _inspector(
+    model: DiffusionModel, request: AppearanceTransferRequest, around: Surroundings
+) -> Inspector:
     times = times_of(model, settled(request.steps))[settled(request.skip_steps) :]
     size = settled(request.width), settled(request.height)
-    return Inspector(model, request.inspect, size, times, settled(request.seed))
+    return Inspector(model, request.inspect, size, times, settled(request.seed), around.warn)
 
 
 def _steps(span: Span | None) -> range:

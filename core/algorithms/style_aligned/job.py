@@ -48,7 +48,7 @@ def style_aligned(
     made: dict[str, Image.Image] = {}
     used = [(model.spec.adapters[use.name], use.weight) for use in request.adapters]
     with adapted(model, used) as adapters:
-        drawing = Drawing(model, request, leaders, adapters, _inspector(model, request))
+        drawing = Drawing(model, request, leaders, adapters, _inspector(model, request, around))
         for index, chunk in enumerate(chunks):
             if around.finished(_image_stem(chunk[-1].number if chunk else 0)):
                 continue  # the last of a chunk is finished last
@@ -116,9 +116,11 @@ def _chunk(
         yield Picture(stem, "image", image, about)
 
 
-def _inspector(model: DiffusionModel, request: StyleAlignedRequest) -> Inspector:
-    times = times_of(model, settled(request.sampling.steps))
-    return Inspector(model, request.inspect, request.picture_size, times, settled(request.seed))
+def _inspector(
+    model: DiffusionModel, request: StyleAlignedRequest, around: Surroundings
+) -> Inspector:
+    times, seed = times_of(model, settled(request.sampling.steps)), settled(request.seed)
+    return Inspector(model, request.inspect, request.picture_size, times, seed, around.warn)
 
 
 def _image_stem(number: int) -> str:

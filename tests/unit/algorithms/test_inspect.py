@@ -15,6 +15,7 @@ from core.algorithms.appearance_transfer import appearance_transfer
 from core.algorithms.style_aligned import style_aligned
 from core.contract.appearance_transfer import AppearanceTransferRequest
 from core.contract.errors import InvalidRequest
+from core.contract.jobs import JobWarning
 from core.contract.models import Family
 from core.contract.pictures import Picture, alone
 from core.contract.style_aligned import StyleAlignedRequest
@@ -112,6 +113,17 @@ def test_words_are_shown_where_the_text_has_them(sd1: DiffusionModel) -> None:
     heats = [p.stem for p in drawn if p.kind == "heat-map"]
     assert heats == ["image-000-heat-cat", "image-001-heat-red"]
     assert not any(p.kind in ("segments", "overlay") for p in drawn)
+
+
+def test_a_word_that_is_asked_for_and_cut_off_is_warned_of(sd1: DiffusionModel) -> None:
+    body = {"prompts": ["a " * 20 + "cat"], "seed": 5}
+    for inspect, codes in (({"tokens": ["cat"]}, ["token-cut-off"]), ({}, [])):
+        warnings: list[JobWarning] = []
+        request = StyleAlignedRequest.model_validate(body | {"inspect": inspect})
+        around = replace(alone(), warn=warnings.append)
+        made = pictures(style_aligned(sd1, request.resolve(sd1.spec), around))
+        assert not any(p.kind == "heat-map" for p in made)
+        assert [warning.code for warning in warnings] == codes
 
 
 def test_the_tokens_of_an_adapters_word_are_found(
