@@ -78,18 +78,21 @@ def lloyd(points: Tensor, centres: Tensor) -> Tensor:
 def _means(points: Tensor, centres: Tensor) -> Tensor:
     """The mean of the points nearest to each centre; none's is a point far from all centres."""
     distances, labels = _distances(points, centres).min(dim=2)
-    members = torch.nn.functional.one_hot(labels, centres.shape[1]).to(points)
-    empty = members.sum(dim=1) == 0
+    numbers = torch.arange(centres.shape[1], device=points.device)
+    members = (labels[:, None] == numbers[:, None]).to(points)  # (starts, clusters, points)
+    empty = members.sum(dim=2) == 0
     for start in empty.any(dim=1).nonzero()[:, 0].tolist():
         lonely = distances[start].topk(int(empty[start].sum())).indices
-        members[start, lonely] = 0
-        members[start, lonely, empty[start].nonzero()[:, 0]] = 1
-    sums = members.transpose(1, 2) @ points
-    return sums / members.sum(dim=1)[..., None].clamp_min(1)
+        members[start, :, lonely] = 0
+        members[start, empty[start].nonzero()[:, 0], lonely] = 1
+    # Flat, so that the points are not copied for each start.
+    sums = (members.flatten(0, 1) @ points).view_as(centres)
+    return sums / members.sum(dim=2)[..., None].clamp_min(1)
 
 
 def _distances(points: Tensor, centres: Tensor) -> Tensor:
     """Squared, (starts, points, centres), of centres (starts, centres, features)."""
-    products = points @ centres.transpose(1, 2)
-    lengths = points.square().sum(dim=1)[:, None] + centres.square().sum(dim=2)[:, None]
-    return (lengths - 2 * products).clamp_min(0)
+    # Flat, so that the points are not copied for each start.
+    products = (centres.flatten(0, 1) @ points.T).view(*centres.shape[:2], -1)
+    lengths = points.square().sum(dim=1) + centres.square().sum(dim=2)[..., None]
+    return (lengths - 2 * products).clamp_min(0).transpose(1, 2)
