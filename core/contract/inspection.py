@@ -22,8 +22,8 @@ class Inspect(Strict):
         max_length=MOST_TOKENS,
         description=(
             "Words whose heat maps are shown of the pictures whose texts have them; at least one "
-            "text has to have each. They are the labels of segments too. Default: each text's "
-            "content words, and its nouns for segments."
+            "text has to have each. Default: each text's content words; `[]` shows none. Segments "
+            "are named by the words that are given here, or by each text's nouns."
         ),
     )
     segments: int | None = Field(
@@ -41,7 +41,7 @@ class Inspect(Strict):
         if len(texts) > MOST_PICTURES:
             detail = f"Pictures are inspected in jobs of at most {MOST_PICTURES}."
             return [FieldError(pointer="/inspect", detail=detail)]
-        if not self.tokens and self.segments is None and self.tokens is not None:
+        if self.tokens == [] and self.segments is None:
             detail = "Expected words or `segments`: without both there is nothing to show."
             return [FieldError(pointer="/inspect/tokens", detail=detail)]
         return faults_of_words("/inspect/tokens", self.tokens or [], texts)
@@ -54,4 +54,4 @@ class Inspect(Strict):
 
     def labels_in(self, text: str) -> list[str]:
         """The words that segments of a picture of `text` may be named."""
-        return nouns(text)[:MOST_TOKENS] if self.tokens is None else self.words_in(text)
+        return self.words_in(text) if self.tokens else nouns(text)[:MOST_TOKENS]

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from core.contract.adapters import AdapterUse
 from core.contract.control import ControlRequest
 from core.contract.errors import FieldError, InvalidRequest
-from core.contract.inspection import Inspect
+from core.contract.inspection import MOST_PICTURES, Inspect
 from core.contract.models import ModelSpec
 from core.contract.panorama import Panorama
 from core.contract.references import (
@@ -156,8 +156,8 @@ class StyleAlignedRequest(JobRequest):
         default=None,
         description=(
             "Show what the model looked at while it drew each prompt's picture, beside the picture "
-            "as `image-000-heat-cat`, `image-000-segments` and `image-000-overlay`. Not of "
-            "panoramas and data sets."
+            "as `image-000-heat-cat`, `image-000-segments` and `image-000-overlay`. For up to "
+            f"{MOST_PICTURES} prompts, and no panoramas and data sets."
         ),
     )
     dataset: bool = Field(

@@ -15,6 +15,7 @@ from core.algorithms.appearance_transfer import appearance_transfer
 from core.algorithms.style_aligned import style_aligned
 from core.contract.appearance_transfer import AppearanceTransferRequest
 from core.contract.errors import InvalidRequest
+from core.contract.inspection import Inspect
 from core.contract.jobs import JobWarning
 from core.contract.models import Family
 from core.contract.pictures import Picture, alone
@@ -113,6 +114,14 @@ def test_words_are_shown_where_the_text_has_them(sd1: DiffusionModel) -> None:
     heats = [p.stem for p in drawn if p.kind == "heat-map"]
     assert heats == ["image-000-heat-cat", "image-001-heat-red"]
     assert not any(p.kind in ("segments", "overlay") for p in drawn)
+
+
+def test_segments_are_named_by_the_words_given_or_by_nouns() -> None:
+    text = "a red cat, neon style"
+    assert Inspect(segments=5).labels_in(text) == ["cat"]
+    assert Inspect(segments=5, tokens=[]).labels_in(text) == ["cat"]
+    assert Inspect(segments=5, tokens=[]).words_in(text) == []
+    assert Inspect(segments=5, tokens=["red", "dog"]).labels_in(text) == ["red"]
 
 
 def test_a_word_that_is_asked_for_and_cut_off_is_warned_of(sd1: DiffusionModel) -> None:
