@@ -9,280 +9,83 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmarks.appearance_pairs import make_pairs
-from benchmarks.style_distance import WAYS, load
+from benchmarks.exhibits import EXHIBITS, Row
+from benchmarks.style_distance import load
 from core import catalog
 from core.contract.pictures import Picture, alone
-from core.contract.style_aligned import Sharing, StyleAlignedRequest
+from core.contract.style_aligned import StyleAlignedRequest
 from core.diffusion.model import DiffusionModel
-from training.scenes import scene
-from training.world import Content, Thing
+from core.diffusion.showing import for_people, heat_legend
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "gallery"
 ZOOM = 2
 LABEL_HEIGHT = 16
 
-TARGETS = ["a cat", "a boat", "a tree", "a person"]
-UPLOAD, OTHER_UPLOAD = ({"upload": f"img_{number:032d}"} for number in range(2))
-INDEPENDENT = WAYS["independent"].model_dump()
 
+def pictures_of(model: DiffusionModel, row: Row) -> list[tuple[str, Image.Image]]:
+    """What was given, what the ControlNet sees, and what was drawn, in this order; magnified.
 
-@dataclass(frozen=True)
-class Row:
-    """One request, what is said beside it, and the picture that its uploads show."""
-
-    label: str
-    request: dict[str, Any]
-    uploads: Sequence[Image.Image] = ()
-    technique: str = "style-aligned"
-
-
-@dataclass(frozen=True)
-class Exhibit:
-    """One picture of the gallery."""
-
-    title: str
-    caption: str
-    rows: Sequence[Row]
-
-
-def drawn_scene(subject: str, colour: str, style: str, background: str, seed: int) -> Image.Image:
-    """A picture that no model has made."""
-    content = Content((Thing(subject, colour),), style, background)
-    return Image.fromarray(scene(seed, content=content).picture)
-
-
-def by_prompt(style: str, **more: Any) -> dict[str, Any]:
-    """A reference drawn from a prompt."""
-    return {"prompt": f"a house in {style} style"} | more
-
-
-RIGHT = Image.linear_gradient("L").rotate(90).point(lambda level: 255 if level > 128 else 0)
-GIRAFFE = drawn_scene("giraffe", "orange", "flat", "grass", 5)
-REGIONS = [{"reference": 0, "to": 192}, {"reference": 1, "from": 192}]
-SNAIL_LORA = {"adapters": [{"name": "snail-lora"}]}
-SNAILS = ["a red snail", "a blue snail", "a yellow snail", "a green snail"]
-
-EXHIBITS = {
-    "from-text": Exhibit(
-        "One style from a prompt",
-        "The first picture's prompt names a style; the others' name none. Above: the same "
-        "noise without sharing.",
-        [
-            Row(name, {"prompts": [f"a house in {style} style", *TARGETS], "seed": 7, **extra})
-            for style in ("neon", "striped", "blueprint")
-            for name, extra in (
-                ("without", {"sharing": INDEPENDENT}),
-                ("shared", {}),
-            )
-        ],
-    ),
-    "from-picture": Exhibit(
-        "One style from a given picture",
-        "The first picture is a drawn scene, inverted by DDIM. The rows follow it less and more.",
-        [
-            Row(
-                f"strength {strength}",
-                {
-                    "prompts": TARGETS,
-                    "seed": 7,
-                    "reference": {
-                        "image": UPLOAD,
-                        "prompt": "a mushroom in dotted style",
-                        "strength": strength,
-                    },
-                },
-                [drawn_scene("mushroom", "purple", "dotted", "sand", 3)],
-            )
-            for strength in (0.5, 1, 2, 4)
-        ],
-    ),
-    "several-references": Exhibit(
-        "Several references",
-        "A neon and a watercolor house, by weight. Last: one on each side, by mask.",
-        [
-            *(
-                Row(
-                    f"{one} : {other}",
-                    {
-                        "prompts": TARGETS,
-                        "seed": 7,
-                        "references": [
-                            by_prompt("neon", weight=one),
-                            by_prompt("watercolor", weight=other),
-                        ],
-                    },
-                )
-                for one, other in ((9, 1), (1, 1), (1, 9))
-            ),
-            Row(
-                "left : right",
-                {
-                    "prompts": TARGETS,
-                    "seed": 7,
-                    "references": [
-                        by_prompt("neon", mask=UPLOAD),
-                        by_prompt("watercolor", mask=OTHER_UPLOAD),
-                    ],
-                },
-                [RIGHT.transpose(Image.Transpose.FLIP_LEFT_RIGHT), RIGHT],
-            ),
-        ],
-    ),
-    "control": Exhibit(
-        "Edges say what goes where",
-        "A ControlNet sees the edges of a drawn giraffe; the reference, drawn without it, "
-        "gives the style.",
-        [
-            Row(
-                style,
-                {
-                    "prompts": ["a giraffe", "a horse", "a giraffe on grass"],
-                    "seed": 7,
-                    "reference": by_prompt(style),
-                    "control": {"type": "canny", "image": UPLOAD},
-                },
-                [GIRAFFE],
-            )
-            for style in ("neon", "papercut", "sketch", "dotted")
-        ],
-    ),
-    "character": Exhibit(
-        "A character that the model has never seen",
-        "A LoRA learnt from twelve scenes of a snail. It acts on the pictures, not on the "
-        "reference. First row: without it.",
-        [
-            Row(
-                f"{style}, {name}",
-                {
-                    "prompts": SNAILS,
-                    "style": f"in {style} style",
-                    "seed": 7,
-                    "reference": {"prompt": "a house"},
-                    **extra,
-                },
-            )
-            for style, name, extra in (
-                ("papercut", "without the LoRA", {}),
-                ("papercut", "with it", SNAIL_LORA),
-                ("striped", "with it", SNAIL_LORA),
-                ("watercolor", "with it", SNAIL_LORA),
-                ("blueprint", "with it", SNAIL_LORA),
-            )
-        ],
-    ),
-    "panorama": Exhibit(
-        "Panoramas",
-        "Windows of the model's size, denoised together (MultiDiffusion), each following the "
-        "reference.",
-        [
-            Row(
-                style,
-                {
-                    "prompts": ["a house"],
-                    "seed": 7,
-                    "reference": by_prompt(style),
-                    "panorama": {"width": 320, "stride": 16},
-                },
-            )
-            for style in ("papercut", "striped", "blueprint")
-        ],
-    ),
-    "two-styles": Exhibit(
-        "Two styles in one picture",
-        "The left half follows one reference and the right half another, and between them "
-        "one goes over into the other.",
-        [
-            Row(
-                f"{left}, {right}",
-                {
-                    "prompts": [prompt],
-                    "seed": 7,
-                    "references": [by_prompt(left), by_prompt(right)],
-                    "panorama": {"width": 384, "stride": 16, "blend": 128, "regions": REGIONS},
-                },
-            )
-            for prompt, left, right in (
-                ("a house", "watercolor", "neon"),
-                ("a tree", "sketch", "glass"),
-                ("a mushroom", "dotted", "blueprint"),
-            )
-        ],
-    ),
-    "appearance-transfer": Exhibit(
-        "The shape of one picture in the look of another",
-        "Structure, appearance, and what came of them: the first eight pairs of the benchmark.",
-        [
-            Row(
-                f"{pair.structure.content.things[0].subject}, {pair.structure.content.style}; "
-                f"{pair.appearance.content.things[0].subject}, {pair.appearance.content.style}",
-                pair.request({}).model_dump(mode="json", exclude_defaults=True),
-                [Image.fromarray(s.picture) for s in (pair.structure, pair.appearance)],
-                technique="appearance-transfer",
-            )
-            for pair in make_pairs(8)
-        ],
-    ),
-    "ablations": Exhibit(
-        "What sharing is made of",
-        "The same noise with more and more of the method; last, all pictures attending to all.",
-        [
-            Row(
-                name,
-                {
-                    "prompts": TARGETS,
-                    "seed": 7,
-                    "reference": by_prompt("neon"),
-                    "sharing": sharing.model_dump(),
-                },
-            )
-            for name, sharing in (WAYS | {"full sharing": Sharing(full=True)}).items()
-        ],
-    ),
-}
-
-
-def pictures_of(model: DiffusionModel, row: Row) -> list[Image.Image]:
-    """What was given, what the ControlNet sees, and what was drawn, in this order."""
+    Or the artifacts that are to be shown, with their names.
+    """
     technique = catalog.technique(row.technique)
     request = technique.request.model_validate(row.request).resolve(model.spec)
     shown = {f"img_{number:032d}": image for number, image in enumerate(row.uploads)}
     around = replace(alone(), image=lambda image: shown[image.upload].convert("RGB"))
     made = [m for m in technique.load()(model, request, around) if isinstance(m, Picture)]
-    given = list(row.uploads) if row.technique == "appearance-transfer" else []
+    if row.stems:
+        of_stem = {p.stem: p.image for p in made}
+        given = [("given", for_people(image)) for image in row.uploads]
+        return given + [(stem, for_people(of_stem[stem])) for stem in row.stems]
+    uploads = list(row.uploads) if row.technique == "appearance-transfer" else []
     if isinstance(request, StyleAlignedRequest) and not request.draws_references_apart:
         made = made[1:]  # the reference is the first picture
     control = [p.image for p in made if p.kind == "control"][:1]
     kinds = ("reference", "output", "image")
     drawn = {kind: [p.image for p in made if p.kind == kind] for kind in kinds}
-    return [*given, *drawn["reference"], *control, *drawn["output"], *drawn["image"]]
+    everything = [*uploads, *drawn["reference"], *control, *drawn["output"], *drawn["image"]]
+    return [("", _magnified(image)) for image in everything]
 
 
-def sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Image:
-    """Rows of pictures, each below its label, magnified."""
+def _magnified(image: Image.Image) -> Image.Image:
+    size = ZOOM * image.width, ZOOM * image.height
+    return image.resize(size, Image.Resampling.BICUBIC)
+
+
+def sheet(rows: Sequence[tuple[str, Sequence[tuple[str, Image.Image]]]]) -> Image.Image:
+    """Rows of pictures, each row below its label and each picture below its name, if it has one.
+
+    Where there are heat maps, their legend is last.
+    """
     gap = 4
-    heights = [LABEL_HEIGHT + ZOOM * max(image.height for image in row) + gap for _, row in rows]
-    width = max(sum(ZOOM * image.width + gap for image in row) for _, row in rows)
+    heads = [LABEL_HEIGHT * (2 if any(name for name, _ in row) else 1) for _, row in rows]
+    heights = [
+        head + max(image.height for _, image in row) + gap
+        for head, (_, row) in zip(heads, rows, strict=True)
+    ]
+    width = max(sum(image.width + gap for _, image in row) for _, row in rows)
+    heat = any("-heat-" in name for _, row in rows for name, _ in row)
+    heights.append(heat_legend().height + gap if heat else 0)
     page = Image.new("RGB", (width, sum(heights)), (255, 255, 255))
     text = ImageDraw.Draw(page)
     top = 0
-    for (label, row), height in zip(rows, heights, strict=True):
-        text.text((2, top + 2), label, fill=(60, 60, 60), font=ImageFont.load_default(12))
+    font = ImageFont.load_default(12)
+    for (label, row), head, height in zip(rows, heads, heights, strict=False):
+        text.text((2, top + 2), label, fill=(60, 60, 60), font=font)
         left = 0
-        for image in row:
-            large = image.resize(
-                (ZOOM * image.width, ZOOM * image.height), Image.Resampling.BICUBIC
-            )
-            page.paste(large, (left, top + LABEL_HEIGHT))
-            left += large.width + gap
+        for name, image in row:
+            text.text((left + 2, top + LABEL_HEIGHT + 2), name, fill=(60, 60, 60), font=font)
+            page.paste(image, (left, top + head))
+            left += image.width + gap
         top += height
+    if heat:
+        page.paste(heat_legend(), (0, top))
     return page
 
 
@@ -294,14 +97,15 @@ def main(
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name in names or EXHIBITS:
         rows = [(row.label, pictures_of(model, row)) for row in EXHIBITS[name].rows]
-        sheet(rows).quantize(256, dither=Image.Dither.NONE).save(
-            FOLDER / f"{name}.png", optimize=True
-        )
+        page = sheet(rows)
+        if not any(row.stems for row in EXHIBITS[name].rows):  # whose colours have to be exact
+            page = page.quantize(256, dither=Image.Dither.NONE)
+        page.save(FOLDER / f"{name}.png", optimize=True)
         typer.echo(name)
-    (FOLDER / "README.md").write_text(page())
+    (FOLDER / "README.md").write_text(text_of_all())
 
 
-def page() -> str:
+def text_of_all() -> str:
     """The gallery's page, with one request of each exhibit."""
     parts = [
         "# Gallery\n",

@@ -135,14 +135,22 @@ def overlap(masker: Masker, images: Tensor, wanted: Tensor) -> float:
     return float((both / (found | wanted).sum(dim=(1, 2))).mean())
 
 
-def character(model: DiffusionModel, judges: Judges, sets: list[StyleSet], steps: int) -> Found:
+LORA = {"adapters": [{"name": "snail-lora"}]}
+CHARACTER_WAYS: dict[str, dict[str, Any]] = {
+    "LoRA, shared": LORA,
+    "LoRA, independent": LORA | {"sharing": WAYS["independent"]},
+    "no LoRA, shared": {},
+}
+
+
+def character(
+    model: DiffusionModel,
+    judges: Judges,
+    sets: list[StyleSet],
+    steps: int,
+    ways: Mapping[str, dict[str, Any]] = CHARACTER_WAYS,
+) -> Found:
     """Whether the snail is there, and how near its pictures are to the reference's style."""
-    lora = {"adapters": [{"name": "snail-lora"}]}
-    ways: dict[str, dict[str, Any]] = {
-        "LoRA, shared": lora,
-        "LoRA, independent": lora | {"sharing": WAYS["independent"]},
-        "no LoRA, shared": {},
-    }
     results = []
     for item in sets:
         body: dict[str, Any] = {

@@ -40,10 +40,9 @@ from torch import Tensor
 from benchmarks.appearance_pairs import overlap
 from benchmarks.record import write
 from benchmarks.style_distance import load
-from core.algorithms.segmentation.job import watcher_of
-from core.algorithms.segmentation.parts import Part, cut, parts_of
+from core.algorithms.segmentation.job import cut, watcher_of
 from core.attention.segments import cluster_tokens
-from core.attention.watcher import Watcher, enlarged
+from core.attention.watcher import enlarged
 from core.contract.pictures import Surroundings, alone
 from core.contract.requests import settled
 from core.contract.segmentation import SegmentationRequest
@@ -51,6 +50,7 @@ from core.diffusion.images import encode_image
 from core.diffusion.model import DiffusionModel
 from core.diffusion.observing import observe
 from core.diffusion.words import token_positions
+from core.inspection.parts import Part, parts_of
 from training.dataset import HELD_OUT_SEED
 from training.scenes import Scene, scene
 from training.world import plain_caption, random_content
@@ -169,18 +169,24 @@ def peaks(one: Scene, text: Tensor, positions: list[list[int]]) -> float:
     return mean(map(float, inside))
 
 
+def held_after(steps: int) -> int:
+    """Bytes that the recorder holds after so many steps."""
+    model, _ = models()
+    one = scene_of(0)
+    request = request_of(one)
+    sampling = request.sampling.model_copy(update={"steps": steps})
+    request = request.model_copy(update={"sampling": sampling, "noise_limit": 1.0})
+    watcher = watcher_of(model, request)
+    observe(model, request, around_of(one), watcher.watch)
+    maps = (*watcher.self_maps().values(), *watcher.text_maps().values(), watcher.features())
+    return sum(one.numel() * one.element_size() for one in maps)
+
+
 def recording() -> dict[str, float]:
     """Bytes that the recorder holds after 10 and 50 steps, and its time as a ratio."""
     model, _ = models()
     one = scene_of(0)
-    held = {}
-    for steps in (10, 50):
-        request = request_of(one)
-        sampling = request.sampling.model_copy(update={"steps": steps})
-        request = request.model_copy(update={"sampling": sampling, "noise_limit": 1.0})
-        watcher = watcher_of(model, request)
-        observe(model, request, around_of(one), watcher.watch)
-        held[f"bytes_after_{steps}_steps"] = float(_bytes(watcher))
+    held = {f"bytes_after_{steps}_steps": float(held_after(steps)) for steps in (10, 50)}
     request = request_of(one)
     around = around_of(one)
     observe(model, request, around, lambda step: nullcontext())
@@ -190,11 +196,6 @@ def recording() -> dict[str, float]:
         plain.append(_seconds(lambda: observe(model, request, around, lambda s: nullcontext())))
         watched.append(_seconds(lambda w=watch: observe(model, request, around, w)))  # type: ignore[misc]
     return held | {"time_ratio_of_the_way_back": round(median(watched) / median(plain), 3)}
-
-
-def _bytes(watcher: Watcher) -> int:
-    maps = (*watcher.self_maps().values(), *watcher.text_maps().values(), watcher.features())
-    return sum(one.numel() * one.element_size() for one in maps)
 
 
 def _seconds(run: Callable[[], Any]) -> float:

@@ -18,7 +18,7 @@ on which to read the rest.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from statistics import mean, stdev
@@ -148,16 +148,17 @@ def measure(
     steps: int,
     *,
     given: bool = False,
+    ways: Mapping[str, Sharing] = WAYS,
 ) -> dict[str, Figures]:
-    """Draw all sets in each of the `WAYS` and judge them.
+    """Draw all sets in each of the `ways` and judge them.
 
     given: the references are pictures of the world, inverted; distances are to those pictures.
     """
-    distances: dict[str, list[float]] = {way: [] for way in WAYS}
-    subjects: dict[str, list[bool]] = {way: [] for way in WAYS}
-    styles: dict[str, list[bool]] = {way: [] for way in WAYS}
+    distances: dict[str, list[float]] = {way: [] for way in ways}
+    subjects: dict[str, list[bool]] = {way: [] for way in ways}
+    styles: dict[str, list[bool]] = {way: [] for way in ways}
     for item in track(sets, "drawing sets", console=Console(stderr=True)):
-        for way, sharing in WAYS.items():
+        for way, sharing in ways.items():
             request = item.request(sharing, steps, given=given).resolve(model.spec)
             picture = item.scene()
             around = replace(alone(), image=partial(_always, picture))
@@ -178,7 +179,7 @@ def measure(
             subject_accuracy=mean(map(float, subjects[way])),
             style_accuracy=mean(map(float, styles[way])),
         )
-        for way in WAYS
+        for way in ways
     }
 
 

@@ -30,6 +30,8 @@ def examine(settings: Settings) -> list[Finding]:
         _models,
         _data_dir,
         _broker,
+        _guard,
+        _tracing,
         _device,
     ]
     return [finding for check in checks for finding in check(settings)]
@@ -87,16 +89,49 @@ def _broker(settings: Settings) -> list[Finding]:
     from redis import Redis
     from redis.exceptions import RedisError
 
+    from core.jobs.workers import alive
+
     where = "ATTENTION_PLEASE_REDIS_URL"
     try:
         with Redis.from_url(
             settings.redis_url, socket_connect_timeout=1, socket_timeout=1
         ) as redis:
             redis.ping()
+            workers = alive(redis, settings.pool)
     except (RedisError, ValueError):
         detail = f"none at {where}; `attention-please up` brings its own"
         return [Finding("broker", False, detail, optional=True)]
-    return [Finding("broker", True, "answers")]
+    held = sorted({model for worker in workers for model in worker.warm_models})
+    detail = f"{len(workers)} alive in pool {settings.pool}, with {', '.join(held) or 'no models'}"
+    return [
+        Finding("broker", True, "answers"),
+        Finding("workers", bool(workers), detail, optional=True),
+    ]
+
+
+def _guard(settings: Settings) -> list[Finding]:
+    from service.server import UnguardedAddress, check_address
+
+    try:
+        check_address(settings)
+    except UnguardedAddress:
+        detail = f"none, so the service would not listen on {settings.host}: `keys new NAME`"
+        return [Finding("API keys", False, detail)]
+    names = ", ".join(sorted({key.name for key in settings.api_keys}))
+    return [Finding("API keys", True, names or f"none needed on {settings.host}")]
+
+
+def _tracing(_: Settings) -> list[Finding]:
+    from core.telemetry.traces import ENDPOINTS
+
+    endpoint = next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), None)
+    if endpoint is None:
+        return [Finding("traces", True, "go nowhere: OTEL_EXPORTER_OTLP_ENDPOINT is not set")]
+    try:
+        version("opentelemetry-exporter-otlp-proto-http")
+    except PackageNotFoundError:
+        return [Finding("traces", False, "install the extra: attention-please[tracing]")]
+    return [Finding("traces", True, f"go to {endpoint}")]
 
 
 def _device(settings: Settings) -> list[Finding]:

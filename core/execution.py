@@ -26,6 +26,9 @@ from core.storage.images import MAX_SIZE_BYTES
 from core.storage.pictures import describe, describe_file, encode
 from core.storage.places import Places
 
+_OF_THE_RUN = {"metadata", "priority", "deadline_seconds", "ttl_seconds", "previews", "webhook"}
+"""Fields of a request that no pixel depends on."""
+
 _VERSIONED = ("attention-please", "diffusers", "torch", "transformers")
 
 
@@ -105,10 +108,7 @@ def recipe_of(technique: Technique, model: DiffusionModel, request: JobRequest) 
     """All it takes to make the same picture again; nothing of when or for whom."""
     return {
         "technique": technique.name,
-        "request": request.model_dump(
-            mode="json",
-            exclude={"metadata", "priority", "deadline_seconds", "ttl_seconds", "webhook"},
-        ),
+        "request": request.model_dump(mode="json", exclude=_OF_THE_RUN),
         "model": {"name": model.spec.name, "fingerprint": model.fingerprint},
         "device": model.device.type,
         "versions": {package: version(package) for package in _VERSIONED},

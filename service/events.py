@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,6 +15,7 @@ from fastapi.concurrency import run_in_threadpool
 from redis.exceptions import RedisError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
+from core.contract.artifacts import PREVIEW
 from core.contract.errors import NotFound
 from core.contract.jobs import Artifact, Job
 from core.jobs.changes import Glimpse, glimpse
@@ -25,7 +27,9 @@ from service.problems import of_job
 from service.views import artifact_view, job_path
 
 _COMMENT_EVERY_SECONDS = 15
-_ID = re.compile(r"(\d{1,9})-(\d{1,9})-(queued|running|succeeded|failed|canceled|done)-(\d{1,9})")
+_ID = re.compile(
+    r"(\d{1,9})-(\d{1,9})-(queued|running|succeeded|failed|canceled|done)-(\d{1,9})-(\d{1,9})"
+)
 
 router = APIRouter(tags=["Jobs"])
 
@@ -38,22 +42,29 @@ class Told:
     attempt: int = 0
     status: str = ""
     files: int = 0
+    preview: int = 0
 
     def __str__(self) -> str:
-        return f"{self.revision}-{self.attempt}-{self.status}-{self.files}"
+        return f"{self.revision}-{self.attempt}-{self.status}-{self.files}-{self.preview}"
 
     @classmethod
     def read(cls, event_id: str | None) -> Told:
         """From the id of an event. One that can't be read begins anew, which loses nothing."""
         found = _ID.fullmatch(event_id or "")
-        return cls(int(found[1]), int(found[2]), found[3], int(found[4])) if found else cls()
+        if found is None:
+            return cls()
+        return cls(int(found[1]), int(found[2]), found[3], int(found[4]), int(found[5]))
 
 
 Event = tuple[str, dict[str, Any], Told]
 
 
 def news(
-    now: Glimpse, told: Told, file_view: Callable[[Artifact], dict[str, Any]], path: str
+    now: Glimpse,
+    told: Told,
+    file_view: Callable[[Artifact], dict[str, Any]],
+    preview_view: Callable[[int], dict[str, Any] | None],
+    path: str,
 ) -> Iterator[Event]:
     """What to tell of a job to who knows `told`: each event with what is told after it.
 
@@ -61,11 +72,16 @@ def news(
     goes on there.
     """
     if (now.status, now.attempt) != (told.status, told.attempt):
-        told = replace(told, status=now.status, attempt=now.attempt)
+        begun = now.attempt != told.attempt
+        preview = 0 if begun else told.preview
+        told = replace(told, status=now.status, attempt=now.attempt, preview=preview)
         yield "status", {"status": now.status, "attempt": now.attempt}, told
     for file in now.files:
         told = replace(told, files=told.files + 1)
         yield "artifact", file_view(file), told
+    if now.preview != told.preview and (shown := preview_view(now.attempt)):
+        told = replace(told, preview=now.preview)
+        yield "preview", shown, told
     if now.progress is not None and now.revision != told.revision:
         told = replace(told, revision=now.revision)
         yield "progress", now.progress.model_dump(mode="json"), told
@@ -76,9 +92,10 @@ def news(
 
 
 _STREAM = (
-    "`status` (`{status, attempt}`), `progress` (as in the job), `artifact` (as in the job, with "
-    "its `url`) and, last, `done` (`{status, error}`). Every event has an `id`; a comment every "
-    f"{_COMMENT_EVERY_SECONDS} seconds keeps proxies awake."
+    "`status` (`{status, attempt}`), `progress` (as in the job), `preview` (`{image}`, a small "
+    "picture as a data URI, where the request asks for `previews`), `artifact` (as in the job, "
+    "with its `url`) and, last, `done` (`{status, error}`). Every event has an `id`; a comment "
+    f"every {_COMMENT_EVERY_SECONDS} seconds keeps proxies awake."
 )
 _SUCCESSES: Responses = {
     200: {
@@ -90,7 +107,7 @@ _SUCCESSES: Responses = {
                     "type": "object",
                     "required": ["event", "id", "data"],
                     "properties": {
-                        "event": {"enum": ["status", "progress", "artifact", "done"]},
+                        "event": {"enum": ["status", "progress", "preview", "artifact", "done"]},
                         "id": {"type": "string", "description": "For `Last-Event-ID`."},
                         "data": {"type": "string", "description": "A JSON object."},
                     },
@@ -137,6 +154,17 @@ async def _events(request: Request, job: Job, told: Told) -> AsyncIterator[Serve
         view = artifact_view(job, file, base_url, state.backends.secret)
         return view.model_dump(mode="json")
 
+    def preview(attempt: int) -> dict[str, Any] | None:
+        try:
+            with state.backends.places.artifacts.open(job.id, attempt, PREVIEW) as file:
+                data = base64.b64encode(file.read()).decode()
+        except OSError:  # the attempt has ended, and its preview is gone
+            return None
+        return {"image": f"data:image/jpeg;base64,{data}"}
+
+    def told_now(now: Glimpse, told: Told) -> list[Event]:
+        return list(news(now, told, shown, preview, path))
+
     while True:
         try:
             now = await run_in_threadpool(glimpse, state.backends.redis, job.id, told.files)
@@ -147,7 +175,7 @@ async def _events(request: Request, job: Job, told: Told) -> AsyncIterator[Serve
             if state.is_stopping():
                 return
             continue
-        for name, data, after in news(now, told, shown, path):
+        for name, data, after in await run_in_threadpool(told_now, now, told):
             yield ServerSentEvent(json.dumps(data, ensure_ascii=False), event=name, id=str(after))
             told = after
         if now.is_final or state.is_stopping():

@@ -191,6 +191,10 @@ It knows nothing but its world: no text, no photographs, no composition beyond s
 detail (eyes, thin lines) is soft, because the latents carry a quarter of the resolution. It is a
 test bed and a demonstration, not an image generator.
 
+The words of grounds (sea, grass, sand, snow) are read by the sky more than by the ground: in all 33
+of 33 held-out scenes their heat is on average higher in the upper half of the picture. Segmentation
+may therefore call the sky "grass" and the grass background. Words of things are not concerned.
+
 Licence: Apache-2.0, the weights as the code. All training pictures are drawn by `training/`.
 """
 

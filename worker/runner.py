@@ -40,6 +40,7 @@ from core.outbound.guard import Guard
 from core.storage.places import Places
 from core.telemetry.logs import about
 from core.telemetry.traces import context_of, tracer
+from worker.previews import Previews
 from worker.warm import WarmModels
 
 log = logging.getLogger(__name__)
@@ -159,6 +160,9 @@ class Runner:
         self.pulse.step()
         around = surroundings(self.places, job.owner, model, stages.report, remarks)
         around = replace(around, finished=partial(self._finished, job))
+        if request.previews:
+            previews = Previews(self.store, self.places.artifacts, claim, self.lease_seconds)
+            around = replace(around, preview=previews.offer)
         with closing(execute(technique, model, request, around)) as files:
             for artifact, data in files:
                 stages.enter("storing")

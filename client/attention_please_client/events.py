@@ -22,7 +22,7 @@ _PAUSE_SECONDS = 0.25
 
 @dataclass(frozen=True)
 class Event:
-    """`status`, `progress`, `artifact` or `done`, as the OpenAPI document describes them."""
+    """`status`, `progress`, `preview`, `artifact` or `done`, as the OpenAPI document describes them."""
 
     kind: str
     id: str
@@ -77,7 +77,9 @@ def read_events(chunks: Iterable[bytes]) -> Iterator[Event | None]:
             yield None
         elif line:
             name, _, value = line.partition(":")
-            fields[name] = value.removeprefix(" ")
+            # Several lines of data are one text.
+            before = f"{fields['data']}\n" if name == "data" and name in fields else ""
+            fields[name] = before + value.removeprefix(" ")
         elif fields:
             yield Event(fields.get("event", ""), fields.get("id", ""), json.loads(fields["data"]))
             fields = {}

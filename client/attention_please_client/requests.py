@@ -21,6 +21,15 @@ class InlineImage(TypedDict):
     """A data URI: `data:image/png;base64,…`, also jpeg or webp."""
 
 
+class Inspect(TypedDict):
+    """Heat maps of words and segments of each picture, from the run that draws it."""
+
+    segments: NotRequired[int | None]
+    """Also cut each picture into so many parts by its self-attention. What it takes from a reference is left out of that. Default: no segments."""
+    tokens: NotRequired[list[str] | None]
+    """Words whose heat maps are shown of the pictures whose texts have them; at least one text has to have each. Default: each text's content words; `[]` shows none. Segments are named by the words that are given here, or by each text's nouns."""
+
+
 class LinkedImage(TypedDict):
     """A picture on the web. A worker fetches and stores it; the job then names it as an upload."""
 
@@ -144,6 +153,8 @@ class AttentionMapsRequest(TypedDict):
     model: NotRequired[str | None]
     """One of `GET /v1/models`. Default: the service's default."""
     output: NotRequired[Output]
+    previews: NotRequired[bool]
+    """Small pictures of what is being drawn come with the job's events."""
     priority: NotRequired[Literal["normal", "high"]]
     """`high` goes to the front of the queue."""
     prompt: NotRequired[str | None]
@@ -293,6 +304,8 @@ class SegmentationRequest(TypedDict):
     noise_limit: NotRequired[float]
     """Steps noisier than this are not watched: their attention knows less of the picture. 1 watches all, as the paper does."""
     output: NotRequired[Output]
+    previews: NotRequired[bool]
+    """Small pictures of what is being drawn come with the job's events."""
     priority: NotRequired[Literal["normal", "high"]]
     """`high` goes to the front of the queue."""
     prompt: NotRequired[str | None]
@@ -321,6 +334,8 @@ class StyleAlignedRequest(TypedDict):
     """A training set: also `metadata.jsonl`, as the Hugging Face `imagefolder` loader reads it, and no grid."""
     deadline_seconds: NotRequired[float | None]
     """The job fails if it has not ended by then, queue time included."""
+    inspect: NotRequired[Inspect | None]
+    """Show what the model looked at while it drew each prompt's picture, beside the picture as `image-000-heat-cat`, `image-000-segments` and `image-000-overlay`. For up to 32 prompts, and no panoramas and data sets."""
     metadata: NotRequired[dict[str, str]]
     """Yours, echoed unchanged."""
     model: NotRequired[str | None]
@@ -328,6 +343,8 @@ class StyleAlignedRequest(TypedDict):
     output: NotRequired[Output]
     panorama: NotRequired[Panorama | None]
     """Draw each prompt as a picture larger than the model's, window by window (MultiDiffusion). `sampling` gives the size of a window and of the reference."""
+    previews: NotRequired[bool]
+    """Small pictures of what is being drawn come with the job's events."""
     priority: NotRequired[Literal["normal", "high"]]
     """`high` goes to the front of the queue."""
     prompts: list[str | Prompt]
@@ -367,6 +384,8 @@ class AppearanceTransferRequest(TypedDict):
     """Damps low frequencies inside the UNet. `paper`: the authors' own, for SD 1 at 512 pixels; `diffusers`: the published FreeU. Both make textures crisper and can overshoot colours; `off` on models they were not made for."""
     height: NotRequired[int | None]
     """Pixels, on the model's grid."""
+    inspect: NotRequired[Inspect | None]
+    """Show what the model looked at while it drew the output and both pictures again, as `output-heat-cat`, `structure-reconstruction-segments` and so on. What the output reads of the appearance is left out."""
     inversion_guidance_scale: NotRequired[float | None]
     """Guidance by the text while pictures are inverted. 1 makes both come back exactly; the paper's 3.5 pulls them towards the text and lets them drift."""
     mask_adain: NotRequired[bool]
@@ -380,6 +399,8 @@ class AppearanceTransferRequest(TypedDict):
     output: NotRequired[Output]
     preset: NotRequired[Literal["faithful", "balanced", "strong"] | None]
     """Defaults of all that follows. `faithful`: the paper's. `balanced`: no contrast, pictures inverted without guidance so that they come back exactly: cleaner textures on small models. `strong`: begins at noisier latents and never reads the structure: more of the appearance, less of the shape. Default: `faithful` from 512 pixels on, where a model has the paper's grids of tokens, else `balanced`."""
+    previews: NotRequired[bool]
+    """Small pictures of what is being drawn come with the job's events."""
     priority: NotRequired[Literal["normal", "high"]]
     """`high` goes to the front of the queue."""
     prompt: NotRequired[str | None]

@@ -23,6 +23,15 @@ class AttentionPlan:
     norms: Callable[[torch.nn.GroupNorm], Callable[[Tensor], Tensor]] | None = None
 
 
+AtStep = Callable[[int, AttentionPlan], AttentionPlan]
+"""Given a step, counted from 0, and what is to be installed in it: that, or more."""
+
+
+def as_planned(step: int, plan: AttentionPlan) -> AttentionPlan:
+    """The `AtStep` that adds nothing."""
+    return plan
+
+
 @contextmanager
 def attention_control(unet: torch.nn.Module, plan: AttentionPlan) -> Iterator[None]:
     """Run the block with `plan` installed on `unet`.

@@ -79,6 +79,7 @@ class MapRecorder:
             project(x[rows]).unflatten(-1, (attn.heads, -1)).transpose(1, 2).float()
             for project, x in ((attn.to_q, states), (attn.to_k, context))
         )  # (rows, heads, tokens, head_dim)
+        queries = attn.scale * queries
         kept = len(heads) if self.heads_apart else 1
         shape = (len(rows), kept, states.shape[1], context.shape[1])
         if key not in self._means:
@@ -91,7 +92,7 @@ class MapRecorder:
         share = kept / (count * len(heads))
         for row in range(len(rows)):
             for place, head in enumerate(heads):
-                scores = attn.scale * (queries[row, head] @ keys[row, head].T)
+                scores = queries[row, head] @ keys[row, head].T
                 mean[row, place % kept].add_(scores.softmax(dim=-1), alpha=share)
 
 

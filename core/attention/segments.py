@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from core.attention.grids import Grid
+from core.attention.k_means import k_means
 
 BACKGROUND = -1
 """In place of a noun's index: the cluster is none of them."""
@@ -27,9 +27,7 @@ def cluster_tokens(self_attention: Tensor, segments: int, grid: Grid, seed: int)
     Returns the cluster of each token, int64 (height, width), 0 to segments - 1. Which number a
     cluster gets is arbitrary, but the same for the same seed.
     """
-    kmeans = KMeans(segments, n_init=STARTS, random_state=seed)
-    labels = kmeans.fit_predict(self_attention.float().cpu().numpy())
-    return torch.from_numpy(labels).to(torch.int64).reshape(grid)
+    return k_means(self_attention, segments, STARTS, seed).cpu().reshape(grid)
 
 
 def noun_map(cross_attention: Tensor, tokens: Sequence[int]) -> Tensor:

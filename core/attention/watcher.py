@@ -1,10 +1,10 @@
-"""What one picture's run is watched for: maps of chosen layers by grid, and features."""
+"""What a run is watched for: maps of chosen layers by grid, and features."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -39,69 +39,97 @@ class FeatureMean:
 
 
 class Watcher:
-    """Watches some steps of a run, and keeps means: of maps by kind and grid, and of features.
+    """Watches rows of a run in some of its steps, and keeps means of maps by kind and grid.
 
-    Memory is one map a grid and kind, whatever the number of steps (`MapRecorder`).
+    Self-attention is what a picture reads of itself: what a technique lets it read beside that is
+    left out. Memory is one map a row, grid and kind, whatever the number of steps (`MapRecorder`).
     """
 
     def __init__(
         self,
         unet: Any,
         latent_size: Grid,
-        row: int,
-        steps: Sequence[int],
+        rows: Sequence[int],
+        steps: Iterable[int],
         layers: Sequence[AttentionLayer],
     ) -> None:
-        """row: of the UNet batch. Features are those of the decoder's first self-attention among
-        `layers` of their finest grid."""
-        self.unet, self.steps = unet, frozenset(steps)
+        """rows: of the UNet batch, one a picture."""
+        self.unet, self.steps, self.layers = unet, frozenset(steps), tuple(layers)
         self.of_grid = by_grid(unet, layers, latent_size)
         grids = {layer.name: grid for grid, found in self.of_grid.items() for layer in found}
-        self.recorder = MapRecorder([row], key=lambda layer: (layer.kind, grids[layer.name]))
-        self.layers = tuple(layers)
-        own = next(ls for ls in self._of_kind("attn1").values())
-        self.feature_layer = next((x for x in own if x.place == "up"), own[-1])
-        inner = unet.get_submodule(self.feature_layer.name).processor
-        self._features = FeatureMean(inner, row)
+        self.recorder = MapRecorder(rows, key=lambda layer: (layer.kind, grids[layer.name]))
 
     @property
     def grid(self) -> Grid:
-        """The finest grid of the self-attention that is watched."""
-        return next(iter(self._of_kind("attn1")))
+        """The finest grid that is watched."""
+        return next(iter(self.of_grid))
+
+    def added(self, step: int, plan: AttentionPlan) -> AttentionPlan:
+        """What to install in a step: `plan`, and where the step is watched the recorder with it."""
+        if step not in self.steps:
+            return plan
+        recording = self.recorder.plan(self.unet, self.layers, plan.processors)
+        return replace(plan, processors=recording.processors)
+
+    def self_maps(self, place: int = 0) -> dict[Grid, Tensor]:
+        """How much each token reads of each, (tokens, tokens) on the model's device.
+
+        The finest grid is first.
+
+        place: of the row among those that are watched.
+        """
+        return self._means("attn1", place)
+
+    def text_maps(self, place: int = 0) -> dict[Grid, Tensor]:
+        """How much each place reads of each text token, (height, width, text tokens) on the CPU."""
+        means = self._means("attn2", place)
+        return {grid: mean.reshape(*grid, -1).cpu() for grid, mean in means.items()}
+
+    def text_map(self, size: Grid, place: int = 0) -> Tensor:
+        """The text maps of all grids at one size, their mean: (height, width, text tokens)."""
+        maps = [enlarged(one, size) for one in self.text_maps(place).values()]
+        return torch.stack(maps).mean(dim=0)
+
+    def of_kind(self, kind: str) -> dict[Grid, list[AttentionLayer]]:
+        """The watched layers of a kind by grid, the finest first."""
+        chosen = {g: [x for x in found if x.kind == kind] for g, found in self.of_grid.items()}
+        return {grid: found for grid, found in chosen.items() if found}
+
+    def _means(self, kind: str, place: int) -> dict[Grid, Tensor]:
+        return {g: self.recorder.mean((kind, g))[place] for g in self.of_kind(kind)}
+
+
+class PictureWatcher(Watcher):
+    """Watches one picture, and keeps means of the features of one layer too."""
+
+    def __init__(
+        self,
+        unet: Any,
+        latent_size: Grid,
+        row: int,
+        steps: Iterable[int],
+        layers: Sequence[AttentionLayer],
+    ) -> None:
+        """Features are those of the decoder's first self-attention among `layers` of their finest
+        grid."""
+        super().__init__(unet, latent_size, [row], steps, layers)
+        own = next(iter(self.of_kind("attn1").values()))
+        self.feature_layer = next((x for x in own if x.place == "up"), own[-1])
+        inner = unet.get_submodule(self.feature_layer.name).processor
+        self._features = FeatureMean(inner, row)
 
     def watch(self, step: int) -> AbstractContextManager[None]:
         """What surrounds the UNet's call in a step."""
         if step not in self.steps:
             return nullcontext()
-        features: Mapping[str, Any] = {self.feature_layer.name: self._features}
-        plan: AttentionPlan = self.recorder.plan(self.unet, self.layers, features)
-        return attention_control(self.unet, plan)
-
-    def self_maps(self) -> dict[Grid, Tensor]:
-        """How much each token reads of each, (tokens, tokens) on the CPU, finest grid first."""
-        return self._means("attn1")
-
-    def text_maps(self) -> dict[Grid, Tensor]:
-        """How much each place reads of each token of the text, (height, width, text tokens)."""
-        return {g: mean.reshape(*g, -1) for g, mean in self._means("attn2").items()}
-
-    def text_map(self, size: Grid) -> Tensor:
-        """The text maps of all grids at one size, their mean: (height, width, text tokens)."""
-        return torch.stack([enlarged(m, size) for m in self.text_maps().values()]).mean(dim=0)
+        features = AttentionPlan({self.feature_layer.name: self._features})
+        return attention_control(self.unet, self.added(step, features))
 
     def features(self) -> Tensor:
         """What the feature layer gave, (tokens, channels) on the CPU. None was seen: ValueError."""
         if self._features.mean is None:
             raise ValueError("no step was watched")
         return self._features.mean.cpu()
-
-    def _of_kind(self, kind: str) -> dict[Grid, list[AttentionLayer]]:
-        chosen = {g: [x for x in found if x.kind == kind] for g, found in self.of_grid.items()}
-        return {grid: found for grid, found in chosen.items() if found}
-
-    def _means(self, kind: str) -> dict[Grid, Tensor]:
-        found = {grid: self.recorder.mean((kind, grid)) for grid in self._of_kind(kind)}
-        return {grid: mean[0].cpu() for grid, mean in found.items()}
 
 
 def enlarged(maps: Tensor, size: Grid, mode: str = "bilinear") -> Tensor:

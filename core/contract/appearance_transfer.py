@@ -10,11 +10,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field
 
-from core.contract.appearance_presets import PRESETS, FreeU, MaskRule, Preset, PresetName
+from core.contract.appearance_presets import PRESETS, FreeU, MaskRule, PresetName
+from core.contract.appearance_ranges import Ranges, ranges_in_steps
 from core.contract.errors import FieldError, InvalidRequest
 from core.contract.images import ImageInput
+from core.contract.inspection import Inspect
 from core.contract.models import ModelSpec
-from core.contract.requests import MAX_PROMPT_CHARACTERS, MAX_STEPS, JobRequest, Strict
+from core.contract.observed import refused
+from core.contract.requests import MAX_PROMPT_CHARACTERS, MAX_STEPS, JobRequest
 from core.contract.stored import Stored
 
 ROWS_AT_ONCE = 4
@@ -24,55 +27,6 @@ PAPER_SIZE = 512
 """From this many pixels on a model has the paper's grids of 64 and 32 tokens a side."""
 
 PAPER_STEPS, FEWER_STEPS = 100, 25
-
-
-class Span(Strict):
-    """Steps from `start` on, up to but without `end`; the same number twice is none of them."""
-
-    start: float = Field(ge=0, description="The first step, or the fraction where it is.")
-    end: float = Field(ge=0, description="The first step that is not in it any more.")
-
-
-class Ranges(Strict):
-    """When each part acts. Steps are those that run, counted from 0 after `skip_steps`."""
-
-    unit: Literal["steps", "fraction"] = Field(
-        default="fraction",
-        description=(
-            "`fraction`: of all `steps`, skipped ones included, so that the paper's 10 of 100 is "
-            "0.1 with any number of steps. `steps`: whole steps, as the paper gives them."
-        ),
-    )
-    fine: Span | None = Field(
-        default=None,
-        description=(
-            "When the decoder's finest self-attention (64 x 64 tokens at 512 pixels in SD) reads "
-            "the appearance: it carries texture and colour. Default: 0.1 to 0.9."
-        ),
-    )
-    coarse: Span | None = Field(
-        default=None,
-        description=(
-            "The same of the grid with half as many tokens a side (32 x 32): it carries which "
-            "part takes its look from which. Ending earlier keeps more of the structure's shape. "
-            "Default: 0.1 to 0.7."
-        ),
-    )
-    structure: Span | None = Field(
-        default=None,
-        description=(
-            "Here every fifth step reads the structure instead of the appearance. A longer span "
-            "holds the shape better; an empty one transfers more. Default: 0 to 0.4."
-        ),
-    )
-    adain: Span | None = Field(
-        default=None,
-        description=(
-            "When the output's latents take the appearance's mean and deviation, which moves its "
-            "overall colour and brightness. Starting earlier moves them farther. An empty span "
-            "leaves colour to attention alone."
-        ),
-    )
 
 
 _DOT = (
@@ -199,6 +153,14 @@ class AppearanceTransferRequest(JobRequest):
             "the paper's 3.5 pulls them towards the text and lets them drift."
         ),
     )
+    inspect: Inspect | None = Field(
+        default=None,
+        description=(
+            "Show what the model looked at while it drew the output and both pictures again, as "
+            "`output-heat-cat`, `structure-reconstruction-segments` and so on. What the output "
+            "reads of the appearance is left out."
+        ),
+    )
     ranges: Ranges = Field(default=Ranges(), description="When each part acts.")
     free_u: FreeU | None = Field(
         default=None,
@@ -218,10 +180,14 @@ class AppearanceTransferRequest(JobRequest):
         steps = self.steps or (PAPER_STEPS if papers else FEWER_STEPS)
         skip = round(preset.skip * steps) if self.skip_steps is None else self.skip_steps
         if skip >= steps:
-            raise _invalid("/skip_steps", f"Expected fewer than the {steps} steps.")
+            raise refused("/skip_steps", f"Expected fewer than the {steps} steps.")
         if model.max_batch < ROWS_AT_ONCE:
             detail = f"{model.name} is set to {model.max_batch} pictures at once; this takes 4."
-            raise _invalid("/model", detail)
+            raise refused("/model", detail)
+        prompt, appearance_domain = self._prompt(), self.appearance_domain or self.domain
+        texts = [prompt, prompt_for(appearance_domain)]
+        if self.inspect is not None and (faults := self.inspect.faults(texts)):
+            raise InvalidRequest.of(faults)
         knobs = ("contrast", "swap_guidance_scale", "inversion_guidance_scale", "free_u")
         chosen = {
             knob: getattr(preset, knob) if getattr(self, knob) is None else getattr(self, knob)
@@ -232,13 +198,13 @@ class AppearanceTransferRequest(JobRequest):
             | chosen
             | {
                 "preset": name,
-                "prompt": self._prompt(),
-                "appearance_domain": self.appearance_domain or self.domain,
+                "prompt": prompt,
+                "appearance_domain": appearance_domain,
                 "width": width,
                 "height": height,
                 "steps": steps,
                 "skip_steps": skip,
-                "ranges": _in_steps(self.ranges, preset, steps),
+                "ranges": ranges_in_steps(self.ranges, preset, steps),
             }
         )
 
@@ -262,37 +228,10 @@ class AppearanceTransferRequest(JobRequest):
         if self.prompt is None:
             return prompt_for(self.domain)
         if self.domain.lower() not in self.prompt.lower():
-            raise _invalid("/prompt", f'Expected text with the domain in it, "{self.domain}".')
+            raise refused("/prompt", f'Expected text with the domain in it, "{self.domain}".')
         return self.prompt
 
 
 def prompt_for(domain: str) -> str:
     """What a picture of a domain goes with, as in the paper's code."""
     return f"a photo of a {domain}"
-
-
-def _in_steps(ranges: Ranges, preset: Preset, steps: int) -> Ranges:
-    """`ranges` in whole steps, with the preset's where they are absent.
-
-    Raises InvalidRequest for a span that ends before it starts, or a fraction above 1.
-    """
-    spans: dict[str, Span] = {}
-    for name in ("fine", "coarse", "structure", "adain"):
-        given: Span | None = getattr(ranges, name)
-        if given is None:
-            start, end = (fraction * steps for fraction in getattr(preset, name))
-        elif given.end < given.start:
-            raise _invalid(f"/ranges/{name}/end", f"Expected at least {given.start:g}, its start.")
-        elif ranges.unit == "steps":
-            start, end = given.start, given.end
-        elif given.end > 1:
-            detail = 'Expected a fraction from 0 to 1; whole steps need "unit": "steps".'
-            raise _invalid(f"/ranges/{name}/end", detail)
-        else:
-            start, end = given.start * steps, given.end * steps
-        spans[name] = Span(start=round(start), end=round(end))
-    return Ranges(unit="steps", **spans)
-
-
-def _invalid(pointer: str, detail: str) -> InvalidRequest:
-    return InvalidRequest.of([FieldError(pointer=pointer, detail=detail)])

@@ -8,6 +8,9 @@ from typing import BinaryIO, Protocol
 
 ARTIFACT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
+PREVIEW = "preview.jpg"
+"""Beside the files of a running attempt, and never published: how far its pictures are."""
+
 
 class ArtifactStore(Protocol):
     """Files of jobs, written under one attempt each.

@@ -6,11 +6,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from core.contract.models import ModelSpec
-from core.contract.observed import ObservedRequest, Word, check_words, refused, text_with
+from core.contract.models import ModelSpec, transformer_blocks
+from core.contract.observed import (
+    MOST_TOKENS,
+    ObservedRequest,
+    Word,
+    check_words,
+    refused,
+    text_with,
+)
 from core.contract.word_lists import content_words
 
-MOST_TOKENS = 24
 MOST_QUERIES = 16
 
 Point = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
@@ -78,4 +84,10 @@ class AttentionMapsRequest(ObservedRequest):
             if x >= width or y >= height:
                 last = f"[{width - 1}, {height - 1}]"
                 raise refused(f"/queries/{index}", f"Expected [x, y] from [0, 0] to {last}.")
+        if self.layers:
+            blocks = transformer_blocks(model)
+            for index, number in enumerate(self.layers):
+                if number > blocks:
+                    detail = f"Expected a layer from 1 to {blocks}, as {model.name} has."
+                    raise refused(f"/layers/{index}", detail)
         return common | {"prompt": prompt, "tokens": tokens}

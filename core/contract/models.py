@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -96,6 +97,42 @@ class ModelSpec(BaseModel):
             f"{pixels} is not a size {self.name} can draw: "
             f"use a multiple of {self.grid} from {self.min_size} to {self.max_size} pixels."
         )
+
+
+def transformer_blocks(spec: ModelSpec) -> int:
+    """How many transformer blocks the UNet has, each with one layer of either attention.
+
+    By its configuration where the model is a folder; a hub repository that isn't here is taken
+    to have as many as its family's own models.
+    """
+    config = Path(spec.source) / "unet" / "config.json"
+    if not config.is_file():
+        return {"sd1": 16, "sd2": 16, "sdxl": 70}[spec.family]
+    return _blocks_in(json.loads(config.read_text()))
+
+
+def _blocks_in(config: dict[str, Any]) -> int:
+    """The transformer blocks of a UNet2DConditionModel, by its configuration in diffusers."""
+    down, up = config["down_block_types"], config["up_block_types"]
+
+    def each(name: str) -> list[Any]:
+        """A number for each block of the encoder; one number stands for all."""
+        given = config.get(name) or 1
+        return list(given) if isinstance(given, list) else [given] * len(down)
+
+    attentions, depths = each("layers_per_block"), each("transformer_layers_per_block")
+    mirrored = config.get("reverse_transformer_layers_per_block") or depths[::-1]
+    encoder = zip(down, attentions, depths, strict=True)
+    # The decoder mirrors the encoder, with one attention more in each of its blocks.
+    decoder = zip(up, (count + 1 for count in reversed(attentions)), mirrored, strict=True)
+    blocks = sum(
+        # A list is a number for each attention of the block.
+        sum(depth) if isinstance(depth, list) else count * depth
+        for kind, count, depth in (*encoder, *decoder)
+        if "CrossAttn" in kind
+    )
+    middle = config.get("mid_block_type", "UNetMidBlock2DCrossAttn") or "none"
+    return int(blocks + (depths[-1] if "CrossAttn" in middle else 0))
 
 
 class ModelCatalog(BaseModel):

@@ -20,6 +20,12 @@ from core.contract.requests import (
 from core.contract.stored import Stored
 from core.contract.word_lists import contains
 
+MOST_TOKENS = 24
+MOST_SEGMENTS = 16
+
+BACKGROUND_THRESHOLD = 0.35
+"""The paper's: a segment whose best label scores no more is background."""
+
 Word = Annotated[str, Field(min_length=1, max_length=60, pattern=r"\w")]
 
 
@@ -67,11 +73,23 @@ def text_with(words: Sequence[str]) -> str:
 
 def check_words(pointer: str, words: Sequence[str], text: str) -> None:
     """Raise InvalidRequest unless each of `words` is once among them and stands in `text`."""
+    if faults := faults_of_words(pointer, words, [text]):
+        raise InvalidRequest.of(faults)
+
+
+def faults_of_words(pointer: str, words: Sequence[str], texts: Sequence[str]) -> list[FieldError]:
+    """What is wrong with words that should each be there once and stand in one of `texts`."""
+    faults = []
+    shown = f"the prompt: {texts[0]}" if len(texts) == 1 else "one of the prompts."
     for index, word in enumerate(words):
         if word.lower() in (earlier.lower() for earlier in words[:index]):
-            raise refused(f"{pointer}/{index}", "Expected each word once.")
-        if not contains(text, word):
-            raise refused(f"{pointer}/{index}", f"Expected words that stand in the prompt: {text}")
+            detail = "Expected each word once."
+        elif not any(contains(text, word) for text in texts):
+            detail = f"Expected words that stand in {shown}"
+        else:
+            continue
+        faults.append(FieldError(pointer=f"{pointer}/{index}", detail=detail))
+    return faults
 
 
 def refused(pointer: str, detail: str) -> InvalidRequest:

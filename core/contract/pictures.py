@@ -33,6 +33,8 @@ class Surroundings:
     """The picture of this stem that an earlier attempt at the job finished, if it did."""
     warn: Callable[[JobWarning], None] = lambda warning: None
     """Tells the caller of something that did not go as asked, though the job goes on."""
+    preview: Callable[[Callable[[], Image.Image]], None] = lambda draw: None
+    """Offers a small picture of what is being drawn; `draw` makes it, where it is wanted now."""
     measure: Callable[[str, Any], None] = lambda name, value: None
     """Adds a technique's own figure to the job's measures."""
 

@@ -106,6 +106,10 @@ class JobRequest(Strict):
         description="The job fails if it has not ended by then, queue time included.",
     )
     output: Output = Output()
+    previews: bool = Field(
+        default=False,
+        description="Small pictures of what is being drawn come with the job's events.",
+    )
     webhook: Webhook | None = Field(
         default=None, description="Told of the job's changes, signed by Standard Webhooks."
     )

@@ -7,11 +7,17 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from core.contract.models import ModelSpec
-from core.contract.observed import ObservedRequest, Word, check_words, text_with
+from core.contract.observed import (
+    BACKGROUND_THRESHOLD,
+    MOST_SEGMENTS,
+    ObservedRequest,
+    Word,
+    check_words,
+    text_with,
+)
 from core.contract.word_lists import nouns
 
 MOST_LABELS = 12
-MOST_SEGMENTS = 16
 CLUSTERS = 5
 
 PAPER_SIZE = 512
@@ -66,7 +72,7 @@ class SegmentationRequest(ObservedRequest):
         ),
     )
     background_threshold: float = Field(
-        default=0.35,
+        default=BACKGROUND_THRESHOLD,
         ge=0,
         le=1,
         description=(

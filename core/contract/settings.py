@@ -25,7 +25,9 @@ class Settings(BaseSettings):
     pool: str = Field(default="default", description="Name of the queue; one for each pool.")
 
     host: str = Field(default="127.0.0.1", description="Address the service binds to.")
-    port: int = Field(default=8000, ge=0, le=65_535)
+    port: int = Field(
+        default=8000, ge=0, le=65_535, description="Port it listens on; 0 takes a free one."
+    )
     api_keys: tuple[ApiKey, ...] = Field(
         default=(),
         description="The accepted API keys, as a JSON array of objects with `name`, `sha256` and, "
@@ -36,7 +38,9 @@ class Settings(BaseSettings):
     submissions_per_minute: int = Field(
         default=600, ge=1, description="Jobs and pictures that one key may send in a minute."
     )
-    max_body_bytes: int = Field(default=30_000_000, gt=0)
+    max_body_bytes: int = Field(
+        default=30_000_000, gt=0, description="Of a request's JSON, pictures inside it included."
+    )
     signing_secret: str | None = Field(
         default=None,
         description="Signs artifact URLs, and webhooks' secrets come from it. Default: made once "

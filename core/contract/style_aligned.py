@@ -7,8 +7,10 @@ from typing import Any, Self
 
 from pydantic import ConfigDict, Field
 
+from core.contract.adapters import AdapterUse
 from core.contract.control import ControlRequest
 from core.contract.errors import FieldError, InvalidRequest
+from core.contract.inspection import MOST_PICTURES, Inspect
 from core.contract.models import ModelSpec
 from core.contract.panorama import Panorama
 from core.contract.references import (
@@ -87,18 +89,6 @@ class Sharing(Strict):
     )
 
 
-class AdapterUse(Strict):
-    """A LoRA or a textual inversion that is registered with the model."""
-
-    name: str = Field(min_length=1, max_length=100, description="As `GET /v1/models` lists it.")
-    weight: float = Field(
-        default=1.0,
-        ge=-2,
-        le=2,
-        description="0 is off. A textual inversion takes no weight but 1.",
-    )
-
-
 class StyleAlignedRequest(JobRequest):
     """Pictures of several prompts that share one style, taken from a reference."""
 
@@ -160,6 +150,14 @@ class StyleAlignedRequest(JobRequest):
         description=(
             "Draw each prompt as a picture larger than the model's, window by window "
             "(MultiDiffusion). `sampling` gives the size of a window and of the reference."
+        ),
+    )
+    inspect: Inspect | None = Field(
+        default=None,
+        description=(
+            "Show what the model looked at while it drew each prompt's picture, beside the picture "
+            "as `image-000-heat-cat`, `image-000-segments` and `image-000-overlay`. For up to "
+            f"{MOST_PICTURES} prompts, and no panoramas and data sets."
         ),
     )
     dataset: bool = Field(
@@ -276,6 +274,12 @@ class StyleAlignedRequest(JobRequest):
             refuse("/adapters", "Expected each adapter once.")
         if self.panorama is not None and self.control is not None:
             refuse("/control", "A panorama takes no control image.")
+        if self.inspect is not None:
+            errors += self.inspect.faults([self.text_of(prompt) for prompt in self.prompts])
+            if self.panorama is not None:
+                refuse("/inspect", "A panorama is drawn window by window and can't be inspected.")
+            if self.dataset:
+                refuse("/inspect", "A data set has nothing beside its pictures.")
         if self.sharing.full:
             pictures = len(self.prompts) + (self.reference is not None)
             if pictures > model.max_batch:

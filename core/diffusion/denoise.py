@@ -22,6 +22,9 @@ It may raise to end the loop.
 Predictor = Callable[[int, Tensor, Tensor], Tensor]
 """Called with a step's index, its timestep and the latents; gives the guided prediction."""
 
+Expected = Callable[[Tensor], None]
+"""Called at each step with the clean latents that are expected then."""
+
 
 @dataclass(frozen=True)
 class Guidance:
@@ -74,18 +77,21 @@ def denoise(
     predictor: Predictor,
     steps: int,
     after_step: AfterStep = lambda step, latents: latents,
+    expected: Expected = lambda latents: None,
 ) -> Tensor:
     """Run the model's scheduler from `noise` to clean latents.
 
     noise: (pictures, channels, height, width); the same shape comes back, in the model's
-    dtype. The loop is DDIM with eta 0 (Song et al., ICLR 2021).
+    dtype. The loop is DDIM with eta 0 (Song et al., ICLR 2021). expected: told at each step
+    what the clean latents would be as far as can be said then.
     """
     scheduler = scheduler_for(model, steps)
     latents: Tensor = noise.to(model.device, model.dtype) * scheduler.init_noise_sigma
     for step, timestep in enumerate(scheduler.timesteps):
         predicted = predictor(step, timestep, latents)
-        latents = scheduler.step(predicted, timestep, latents).prev_sample
-        latents = after_step(step, latents)
+        moved = scheduler.step(predicted, timestep, latents)
+        expected(moved.pred_original_sample)
+        latents = after_step(step, moved.prev_sample)
     return latents
 
 

@@ -27,6 +27,7 @@ from core.diffusion.fitting import fitted
 from core.diffusion.images import encode_image
 from core.diffusion.inversion import ddim_inversion
 from core.diffusion.model import DiffusionModel
+from core.diffusion.previews import previewed
 from core.diffusion.prompts import encode_prompts
 
 Watch = Callable[[int], AbstractContextManager[None]]
@@ -75,7 +76,8 @@ def _drawn(
         return latents
 
     noise = starting_noise(model, settled(request.seed), *request.size)
-    latents = denoise(model, noise, predicted, steps, after)
+    expected = previewed(model, around.preview)
+    latents = denoise(model, noise, predicted, steps, after, expected)
     _tell(around, "decoding", steps, steps, (steps + 1) / (steps + 2))
     return decode_checked(model, latents, may_be_black=True)
 

@@ -30,6 +30,18 @@ def heat_over(image: Image.Image, heat: Tensor) -> Image.Image:
     return Image.fromarray((0.65 * shown + 0.35 * grey).round().astype(np.uint8))
 
 
+def heat_legend() -> Image.Image:
+    """The colours of heat maps from least to most, in words too."""
+    levels = np.linspace(0, 255, 160).round().astype(np.uint8)[None].repeat(12, 0)
+    bar = Image.fromarray(cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[..., ::-1].copy())
+    legend = Image.new("RGB", (250, _CAPTION), "white")
+    legend.paste(bar, (44, 3))
+    draw, font = ImageDraw.Draw(legend), ImageFont.load_default(13)
+    draw.text((2, 1), "least", fill="black", font=font)
+    draw.text((210, 1), "most", fill="black", font=font)
+    return legend
+
+
 def principal_components(features: Tensor, count: int) -> Tensor:
     """The first components of features (n, channels), as (n, count), in falling variance.
 
@@ -61,13 +73,18 @@ def for_people(image: Image.Image) -> Image.Image:
 
 
 def captioned(pictures: Sequence[tuple[str, Image.Image]], gap: int = 6) -> Image.Image:
-    """Pictures of one size on white, as near to a square as it goes, each with its words below."""
+    """Pictures of one size on white, as near to a square as it goes, each with its words below.
+
+    Last, the legend of heat maps.
+    """
     shown = [(words, for_people(image)) for words, image in pictures]
     width, height = shown[0][1].size
     columns = math.ceil(math.sqrt(len(shown)))
     rows = math.ceil(len(shown) / columns)
     cell = (width + gap, height + _CAPTION + gap)
-    sheet = Image.new("RGB", (columns * cell[0] - gap, rows * cell[1] - gap), "white")
+    size = columns * cell[0] - gap, rows * cell[1] + _CAPTION
+    sheet = Image.new("RGB", size, "white")
+    sheet.paste(heat_legend(), (0, rows * cell[1]))
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(13)
     for index, (words, image) in enumerate(shown):

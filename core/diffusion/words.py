@@ -11,6 +11,8 @@ def token_positions(model: DiffusionModel, text: str, words: str) -> list[int]:
     Every occurrence counts. Empty where `text` is cut off before them.
     """
     tokenizer = model.pipeline.tokenizer
+    # A word that an adapter brings may have several vectors, which are tokens of their own.
+    text, words = (model.pipeline.maybe_convert_prompt(one, tokenizer) for one in (text, words))
     limit = tokenizer.model_max_length
     tokens = tokenizer(text, truncation=True, max_length=limit).input_ids
     wanted = tokenizer(words, add_special_tokens=False).input_ids

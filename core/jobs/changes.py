@@ -13,7 +13,7 @@ from core.contract.errors import JobError, NotFound
 from core.contract.jobs import FINAL, Artifact, JobStatus, Progress
 from core.jobs.record import job_key, published_key
 
-_FIELDS = ("revision", "status", "attempt", "progress", "error")
+_FIELDS = ("revision", "status", "attempt", "progress", "error", "preview")
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Glimpse:
     attempt: int
     progress: Progress | None
     error: JobError | None
+    preview: int
+    """How many the attempt has made so far; the last one is stored."""
     skipped: int
     files: tuple[Artifact, ...]
 
@@ -41,13 +43,15 @@ def glimpse(redis: Redis, job_id: str, skip_files: int) -> Glimpse:
         fields, files = pipe.execute()
     if fields[0] is None:
         raise NotFound(f"There is no job {job_id}.")
-    revision, status, attempt, progress, error = (text and json.loads(text) for text in fields)
+    found = [text and json.loads(text) for text in fields]
+    revision, status, attempt, progress, error, preview = found
     return Glimpse(
         revision=revision,
         status=status,
         attempt=attempt,
         progress=progress and Progress.model_validate(progress),
         error=error and JobError.model_validate(error),
+        preview=preview or 0,
         skipped=skip_files,
         files=tuple(Artifact.model_validate_json(file) for file in files),
     )

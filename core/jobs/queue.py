@@ -100,12 +100,13 @@ class JobQueue:
     def load(self) -> Load:
         """How busy the pool is now."""
         workers = len(alive(self.redis, self.pool))
-        return Load(
-            waiting=self.redis.zcard(self._line),
-            workers=workers,
-            busy=min(workers, self.redis.zcard(RUNNING)),
-            run_seconds=self._run_seconds(),
-        )
+        with self.redis.pipeline(transaction=False) as pipe:
+            pipe.zcard(self._line)
+            pipe.zcard(RUNNING)
+            pipe.hget(_LEARNED, self.pool)
+            waiting, running, learned = pipe.execute()
+        seconds = None if learned is None else float(learned)
+        return Load(waiting, workers, min(workers, running), seconds)
 
     def _run_seconds(self) -> float | None:
         found = cast(bytes | None, self.redis.hget(_LEARNED, self.pool))

@@ -157,7 +157,7 @@ class JobStore:
 
     def claim(self, job_id: str, lease_seconds: float) -> Claim | None:
         """Begin an attempt at a queued job. None if it isn't queued (any more)."""
-        fields = {"started_at": datetime.now(UTC), "progress": None}
+        fields = {"started_at": datetime.now(UTC), "progress": None, "preview": 0}
         pool = self._pool(job_id)
         if pool is None:
             return None
@@ -178,6 +178,13 @@ class JobStore:
         Raises AttemptSuperseded if another attempt has the job.
         """
         self._write(claim, lease_seconds, {"request": request})
+
+    def note_preview(self, claim: Claim, lease_seconds: float, number: int) -> None:
+        """Say that the run's preview of this number is stored.
+
+        Raises AttemptSuperseded if another attempt has the job.
+        """
+        self._write(claim, lease_seconds, {"preview": number})
 
     def publish(self, claim: Claim, artifact: Artifact) -> None:
         """Show a finished file, which counts from now on whatever becomes of the attempt.

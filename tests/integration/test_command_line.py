@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from core.catalog import TECHNIQUES
+from core.contract.keys import ApiKey
 from core.storage.pictures import RECIPE_KEY
 from tests.tiny_models import models_file
 from tests.web import respond, web_server
@@ -121,3 +123,20 @@ def test_a_request_with_a_picture_by_its_url_is_run_and_names_an_upload(
         assert CliRunner().invoke(app, arguments).exit_code == 0
     job = json.loads((tmp_path / "out" / "job.json").read_text())
     assert set(job["request"]["reference"]["image"]) == {"upload"}
+
+
+def test_a_new_key_is_what_the_service_is_told_to_accept() -> None:
+    made = CliRunner().invoke(app, ["keys", "new", "shop"]).output.split()
+    key = next(word for word in made if word.startswith("ap_"))
+    told = ApiKey.model_validate_json(made[-1])
+    assert (told.name, told.sha256) == ("shop", hashlib.sha256(key.encode()).hexdigest())
+    assert CliRunner().invoke(app, ["keys", "new", "no name"]).exit_code == 1
+
+
+def test_doctor_says_when_the_service_would_refuse_to_listen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ATTENTION_PLEASE_HOST", "0.0.0.0")
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert "keys new" in result.output

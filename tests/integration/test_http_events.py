@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import threading
 import time
@@ -19,6 +20,7 @@ from core.contract.jobs import Artifact, Job, Progress
 from core.contract.settings import Settings
 from core.jobs.changes import glimpse
 from core.jobs.store import Claim, JobStore
+from core.storage.disk import DiskStore
 from service import events
 from tests.conftest import running_service
 
@@ -249,3 +251,41 @@ def test_a_head_of_a_stream_is_answered_without_waiting_for_its_end(
     assert time.monotonic() - started < 3
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["content-type"].startswith("text/event-stream")
+
+
+def test_previews_come_as_small_pictures_and_none_twice(
+    client: httpx.Client, store: JobStore, files: DiskStore, new_job: Callable[..., Job]
+) -> None:
+    job = new_job()
+    store.create(job)
+    claim = store.claim(job.id, 30)
+    assert claim
+    files.put(job.id, 1, "preview.jpg", b"first")
+    store.note_preview(claim, 30, 1)
+    with client.stream("GET", f"/v1/jobs/{job.id}/events") as response:
+        lines = response.iter_lines()
+        event_id, shown = preview_in(lines)
+    assert shown == {"image": f"data:image/jpeg;base64,{base64.b64encode(b'first').decode()}"}
+    files.put(job.id, 1, "preview.jpg", b"second")
+    store.note_preview(claim, 30, 2)
+    resumed = {"Last-Event-ID": event_id}
+    with client.stream("GET", f"/v1/jobs/{job.id}/events", headers=resumed) as response:
+        lines = response.iter_lines()
+        _, shown = preview_in(lines)
+        assert shown["image"].endswith(base64.b64encode(b"second").decode())
+        files.discard(job.id, 1)
+        store.succeed(claim, {})
+        assert "event: preview" not in list(lines)
+    assert client.get(f"/v1/jobs/{job.id}/artifacts/preview.jpg").status_code == 404
+
+
+def preview_in(lines: Iterator[str]) -> tuple[str, dict[str, str]]:
+    """Id and data of the next preview."""
+    event_id = ""
+    for line in lines:
+        if line.startswith("id: "):
+            event_id = line.removeprefix("id: ")
+        if line == "event: preview":
+            shown: dict[str, str] = json.loads(next(lines).removeprefix("data: "))
+            return event_id, shown
+    raise AssertionError("the stream ended without a preview")

@@ -94,3 +94,28 @@ def test_attention_maps_come_as_pictures_and_arrays(client: httpx.Client) -> Non
         "maps.npz",
         "overview.png",
     ]
+
+
+def test_layers_that_the_model_lacks_are_refused_with_the_request(client: httpx.Client) -> None:
+    answer = client.post("/v1/attention-maps", json={"prompt": "a cat", "layers": [1, 99]})
+    assert answer.status_code == 422
+    fault = {"pointer": "/layers/1", "detail": "Expected a layer from 1 to 4, as tiny has."}
+    assert answer.json()["errors"] == [fault]
+
+
+def test_a_style_aligned_job_shows_what_was_seen_of_its_pictures(client: httpx.Client) -> None:
+    asked = {"prompts": ["a cat"], "inspect": {"segments": 2}, "seed": 1}
+    job = finished(client, "/v1/style-aligned", asked)
+    assert [artifact["name"] for artifact in job["artifacts"]] == [
+        "reference.png",
+        "image-000-heat-cat.png",
+        "image-000-segments.png",
+        "image-000-overlay.png",
+        "image-000.png",
+        "grid.png",
+    ]
+    asked["inspect"] = {"segments": 1, "words": []}
+    answer = client.post("/v1/style-aligned", json=asked)
+    assert answer.status_code == 422
+    pointers = {error["pointer"] for error in answer.json()["errors"]}
+    assert pointers == {"/inspect/segments", "/inspect/words"}

@@ -19,12 +19,13 @@ from benchmarks.appearance_transfer import (
     measure,
     reconstruction,
 )
-from benchmarks.style_distance import MODELS, load
-from training.masker import load_masker
+from core.diffusion.model import DiffusionModel
+from training.judge import Judge
+from training.masker import Masker
 
 pytestmark = pytest.mark.timeout(600)
 
-PAIRS = 12
+PAIRS = 8
 WAYS: dict[str, dict[str, Any]] = {
     "both": {},
     "swap alone": {"ranges": {"adain": NOWHERE}},
@@ -33,11 +34,9 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, Figures]:
-    model, judge = load()
+def found(world: tuple[DiffusionModel, Judge], masker: Masker) -> dict[str, Figures]:
     pairs = make_pairs(PAIRS)
-    masker = load_masker(MODELS / "tiny-world-judge")
-    outcomes, _ = measure(model, judge, masker, pairs, WAYS)
+    outcomes, _ = measure(*world, masker, pairs, WAYS)
     return {way: figures(of_way, pairs) for way, of_way in outcomes.items()}
 
 
@@ -61,13 +60,15 @@ def test_the_swap_brings_styles_that_adain_does_not(found: dict[str, Figures]) -
     assert both > adain_alone
 
 
-def test_subjects_are_found_while_the_pictures_are_drawn() -> None:
-    model, _ = load()
-    assert masks_found(model, make_pairs(8), "threshold")["mean"] > 0.6
+def test_subjects_are_found_while_the_pictures_are_drawn(
+    world: tuple[DiffusionModel, Judge],
+) -> None:
+    assert masks_found(world[0], make_pairs(5), "threshold")["mean"] > 0.6
 
 
-def test_pictures_come_back_within_the_autoencoders_own_error() -> None:
-    model, _ = load()
-    errors = reconstruction(model, make_pairs(8)[:4])
+def test_pictures_come_back_within_the_autoencoders_own_error(
+    world: tuple[DiffusionModel, Judge],
+) -> None:
+    errors = reconstruction(world[0], make_pairs(2))
     beyond = errors["inverted at guidance 1, beyond the autoencoder"]
     assert beyond < errors["autoencoder"]

@@ -17,7 +17,7 @@ from training.evaluate import sample
 from training.evaluate_character import prompts
 from training.evaluate_control import measure_control
 from training.judge import Judge, load_judge
-from training.masker import Masker, load_masker
+from training.masker import Masker
 from training.masking import measure_masker
 from training.probe import Probe, load_probe
 from training.word import WORD, load_word
@@ -35,11 +35,6 @@ def pipeline() -> Any:
 @pytest.fixture(scope="module")
 def judge() -> Judge:
     return load_judge(MODELS / "tiny-world-judge")
-
-
-@pytest.fixture(scope="module")
-def masker() -> Masker:
-    return load_masker(MODELS / "tiny-world-judge")
 
 
 @pytest.fixture(scope="module")

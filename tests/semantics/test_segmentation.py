@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.segmentation import figures_of, recording, summary
+from benchmarks.segmentation import figures_of, held_after, summary
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -16,7 +16,7 @@ Figures = dict[str, dict[str, dict[str, float]]]
 
 @pytest.fixture(scope="module")
 def found() -> Figures:
-    return summary([figures_of(index) for index in range(12)])
+    return summary([figures_of(index) for index in range(8)])
 
 
 @pytest.mark.parametrize("method", ["clusters", "merge"])
@@ -37,5 +37,4 @@ def test_heat_is_highest_inside_the_named_thing(found: Figures) -> None:
 
 
 def test_what_the_recorder_holds_does_not_grow_with_the_steps() -> None:
-    held = recording()
-    assert held["bytes_after_10_steps"] == held["bytes_after_50_steps"]
+    assert held_after(3) == held_after(12)

@@ -25,8 +25,10 @@ from core.algorithms.appearance_transfer.loop import (
 )
 from core.attention.cross_image import SwapSchedule, decoder_grids
 from core.attention.subjects import SubjectFinder, resized
+from core.attention.watcher import Watcher
 from core.contract.appearance_presets import MaskRule
-from core.contract.appearance_transfer import AppearanceTransferRequest, Span, prompt_for
+from core.contract.appearance_ranges import Span
+from core.contract.appearance_transfer import AppearanceTransferRequest, prompt_for
 from core.contract.images import Upload
 from core.contract.jobs import JobWarning, Progress
 from core.contract.pictures import Picture, Surroundings
@@ -38,8 +40,11 @@ from core.diffusion.fitting import Fitted, fitted, side_by_side
 from core.diffusion.free_u import free_u
 from core.diffusion.images import encode_image
 from core.diffusion.model import DiffusionModel
+from core.diffusion.observing import times_of
+from core.diffusion.previews import previewed
 from core.diffusion.prompts import Conditioning, encode_prompts
 from core.diffusion.words import token_positions
+from core.inspection.inspector import Inspector, Seen
 
 NAMES = {STRUCTURE: "structure", APPEARANCE: "appearance"}
 
@@ -67,6 +72,8 @@ def appearance_transfer(
         }
         height, width = spaces[STRUCTURE].latents.shape[-2:]
         finder = _finder(model, request, given, (height, width), told.steps)
+        inspector = _inspector(model, request, around)
+        watcher = inspector.watcher(range(3))  # OUT, APPEARANCE, STRUCTURE
         rule: MaskRule = settled(request.mask_rule)
         seed = settled(request.seed)
 
@@ -84,12 +91,21 @@ def appearance_transfer(
             torch.stack([spaces[row].noise for row in order]),
             text,
             settled(request.steps),
-            _settings(model, request, finder, masks if request.mask_adain else lambda: None),
+            _settings(
+                model, request, finder, watcher, masks if request.mask_adain else lambda: None
+            ),
             told.denoised,
+            previewed(model, around.preview),
         )
     areas = {NAMES[row]: round(float(mask.float().mean()), 4) for row, mask in found().items()}
     around.measure("subject_areas", areas)
-    yield from _pictures(model, request, given, latents, found(), told)
+
+    def seen(row: int, stem: str, picture: Image.Image) -> Iterator[Picture]:
+        one = given[STRUCTURE if row == OUT else row]
+        of_row = Seen(watcher, row)
+        return inspector.shown(of_row, stem, one.text, picture, one.picture.box)
+
+    yield from _pictures(model, request, given, latents, found(), told, seen)
 
 
 @dataclass(frozen=True)
@@ -167,6 +183,7 @@ def _settings(
     model: DiffusionModel,
     request: AppearanceTransferRequest,
     finder: SubjectFinder,
+    watcher: Watcher,
     masks: Callable[[], Masks | None],
 ) -> Transfer:
     """What the loop does. A model with one grid in its decoder takes the range of the fine one."""
@@ -180,8 +197,16 @@ def _settings(
         swap_guidance=settled(request.swap_guidance_scale),
         adain=_steps(request.ranges.adain),
         masks=masks,
-        watch=finder.watch,
+        watch=lambda step, plan: watcher.added(step, finder.watch(step, plan)),
     )
+
+
+def _inspector(
+    model: DiffusionModel, request: AppearanceTransferRequest, around: Surroundings
+) -> Inspector:
+    times = times_of(model, settled(request.steps))[settled(request.skip_steps) :]
+    size = settled(request.width), settled(request.height)
+    return Inspector(model, request.inspect, size, times, settled(request.seed), around.warn)
 
 
 def _steps(span: Span | None) -> range:
@@ -244,17 +269,21 @@ def _pictures(
     latents: Tensor,
     found: Mapping[int, Tensor],
     told: _Told,
+    seen: Callable[[int, str, Image.Image], Iterator[Picture]],
 ) -> Iterator[Picture]:
+    """seen: what was seen of a row, with the name and the picture it has."""
     told.decoding()
     dark = any(is_black(one.picture.image) for one in given.values())
     output = decode_checked(model, latents[OUT, None], may_be_black=dark)
     about = {"prompt": given[STRUCTURE].text, "seed": given[STRUCTURE].seed}
+    yield from seen(OUT, "output", output)
     yield Picture("output", "output", given[STRUCTURE].picture.unframed(output), about)
     for row, one in given.items():
         told.decoding()
         again = decode_checked(model, latents[row, None], may_be_black=True)
-        again = one.picture.unframed(again)
-        yield Picture(f"{NAMES[row]}-reconstruction", "reconstruction", again)
+        stem = f"{NAMES[row]}-reconstruction"
+        yield from seen(row, stem, again)
+        yield Picture(stem, "reconstruction", one.picture.unframed(again))
     for row, one in given.items():
         mask, size = found[row], one.picture.image.size
         shown = Image.fromarray((mask.byte() * 255).numpy()).resize(size, Image.Resampling.NEAREST)

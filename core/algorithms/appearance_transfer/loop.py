@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.attention.control import AttentionPlan, attention_control
+from core.attention.control import AtStep, as_planned, attention_control
 from core.attention.cross_image import CrossImageAttention, SwapSchedule, swap_plan
 from core.contract.errors import NumericsFailure
 from core.diffusion.adain import adain, masked_adain
 from core.diffusion.ddpm_inversion import ddpm_step
-from core.diffusion.denoise import AfterStep, Guidance, predict, scheduler_for
+from core.diffusion.denoise import AfterStep, Expected, Guidance, predict, scheduler_for
 from core.diffusion.model import DiffusionModel
 from core.diffusion.prompts import Conditioning
 
@@ -44,7 +44,7 @@ class Transfer:
     swap_guidance: float
     adain: range
     masks: Callable[[], Masks | None] = lambda: None
-    watch: Callable[[int, AttentionPlan], AttentionPlan] = lambda step, plan: plan
+    watch: AtStep = as_planned
 
 
 @torch.inference_mode()
@@ -56,12 +56,13 @@ def transfer(
     steps: int,
     settings: Transfer,
     after_step: AfterStep = lambda step, latents: latents,
+    expected: Expected = lambda latents: None,
 ) -> Tensor:
     """Denoise three pictures together: the output, the appearance and the structure.
 
     start: (3, channels, h, w) in float32, the output's the same as the structure's.
     noise: (3, n, channels, h, w), the noise maps of the last n of the schedule's `steps`.
-    text: what each of the three pictures shows, three rows.
+    text: what each of the three pictures shows, three rows. expected: told of the output.
     Returns the clean latents (3, channels, h, w). Raises NumericsFailure as soon as one of them
     is no number, before masks are made of it.
 
@@ -76,6 +77,7 @@ def transfer(
     latents, noise = start.to(model.device), noise.to(model.device)
     for step, timestep in enumerate(timesteps):
         predicted = _noise_in(model, latents, timestep, text, step, strengths[step], settings)
+        expected(scheduler.step(predicted, timestep, latents).pred_original_sample[[OUT]])
         latents = ddpm_step(scheduler, predicted, timestep, latents, noise[:, step])
         if not bool(torch.isfinite(latents).all()):
             raise NumericsFailure("The model produced values that are not numbers.")

@@ -14,17 +14,16 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from core.attention.layers import AttentionLayer, attention_layers
-from core.attention.watcher import Watcher, telling_layers
+from core.attention.watcher import PictureWatcher, telling_layers
 from core.contract.attention_maps import AttentionMapsRequest
-from core.contract.jobs import JobWarning
-from core.contract.observed import refused
+from core.contract.errors import NotFound
 from core.contract.pictures import File, Made, Picture, Surroundings
 from core.contract.requests import settled
-from core.contract.word_lists import file_stems
 from core.diffusion.model import DiffusionModel
 from core.diffusion.observing import observe, times_of, watched_row
 from core.diffusion.showing import as_colours, captioned, heat_over, principal_components
 from core.diffusion.words import token_positions
+from core.inspection.heat import heat_maps, without_map
 
 LATEST_NOISE = 0.6
 """Steps noisier than this are watched only where a request names them."""
@@ -37,7 +36,7 @@ def attention_maps(
 
     Artifacts: `image` if it was drawn here, `heat-…` a token, `query-…` a point, `pca-features-…`
     and `pca-maps-…` of three components each, `maps.npz`, and `overview` if a grid is asked for.
-    Raises InvalidRequest for layers that the model doesn't have.
+    Raises NotFound for layers that the model turns out not to have.
     """
     times = times_of(model, settled(request.sampling.steps))
     watcher = _watcher(model, request, times)
@@ -61,7 +60,9 @@ def attention_maps(
         yield Picture("overview", "overview", sheet, {"pictures": len(shown) + 1})
 
 
-def _watcher(model: DiffusionModel, request: AttentionMapsRequest, times: list[float]) -> Watcher:
+def _watcher(
+    model: DiffusionModel, request: AttentionMapsRequest, times: list[float]
+) -> PictureWatcher:
     width, height = request.size
     latent_size = (height // model.latent_factor, width // model.latent_factor)
     if request.timesteps is None:
@@ -74,21 +75,19 @@ def _watcher(model: DiffusionModel, request: AttentionMapsRequest, times: list[f
         ]
     telling = telling_layers(model.unet, latent_size, request.resolution, all_grids=False)
     layers = telling if request.layers is None else _chosen(model, request.layers)
-    return Watcher(model.unet, latent_size, watched_row(request), steps, layers)
+    return PictureWatcher(model.unet, latent_size, watched_row(request), steps, layers)
 
 
 def _chosen(model: DiffusionModel, numbers: list[int]) -> list[AttentionLayer]:
     """Self- and cross-attention of the transformer blocks of these numbers, from 1."""
     layers = attention_layers(model.unet)
     count = len(layers) // 2
-    for index, number in enumerate(numbers):
-        if number > count:
-            detail = f"Expected a layer from 1 to {count}, as {model.spec.name} has."
-            raise refused(f"/layers/{index}", detail)
+    if max(numbers) > count:  # a hub model with fewer than its family
+        raise NotFound(f"{model.spec.name} has layers 1 to {count}, and no {max(numbers)}.")
     return [layer for i, layer in enumerate(layers) if i // 2 + 1 in numbers]
 
 
-def _seen(model: DiffusionModel, watcher: Watcher, times: list[float]) -> dict[str, Any]:
+def _seen(model: DiffusionModel, watcher: PictureWatcher, times: list[float]) -> dict[str, Any]:
     """In words: when and where was watched."""
     names = [layer.name for layer in attention_layers(model.unet)]
     numbers = sorted({names.index(layer.name) // 2 + 1 for layer in watcher.layers})
@@ -101,22 +100,19 @@ def _of_tokens(
     model: DiffusionModel,
     request: AttentionMapsRequest,
     around: Surroundings,
-    watcher: Watcher,
+    watcher: PictureWatcher,
     picture: Image.Image,
 ) -> Iterator[Picture]:
-    words, text = settled(request.tokens), watcher.text_map(watcher.grid)
-    for stem, word in zip(file_stems("heat", words), words, strict=True):
-        positions = token_positions(model, settled(request.prompt), word)
-        if not positions:
-            detail = f'The text is cut off before "{word}", which therefore has no map.'
-            around.warn(JobWarning(code="token-cut-off", detail=detail))
-            continue
-        heat = text[..., positions].mean(dim=-1)
-        yield Picture(stem, "heat-map", heat_over(picture, heat), {"token": word})
+    words, prompt = settled(request.tokens), settled(request.prompt)
+    positions = {word: token_positions(model, prompt, word) for word in words}
+    for word in words:
+        if not positions[word]:
+            around.warn(without_map(word))
+    yield from heat_maps("heat", picture, watcher.text_map(watcher.grid), positions)
 
 
 def _of_queries(
-    request: AttentionMapsRequest, watcher: Watcher, picture: Image.Image
+    request: AttentionMapsRequest, watcher: PictureWatcher, picture: Image.Image
 ) -> Iterator[Picture]:
     own, (rows, columns) = watcher.self_maps()[watcher.grid], watcher.grid
     for index, (x, y) in enumerate(request.queries):
@@ -127,7 +123,7 @@ def _of_queries(
 
 
 def _components(
-    request: AttentionMapsRequest, watcher: Watcher, picture: Image.Image
+    request: AttentionMapsRequest, watcher: PictureWatcher, picture: Image.Image
 ) -> Iterator[Picture]:
     sources = {"features": watcher.features(), "maps": watcher.self_maps()[watcher.grid]}
     for name, values in sources.items():
@@ -138,7 +134,7 @@ def _components(
             yield Picture(f"pca-{name}-{first // 3}", "components", shown, about)
 
 
-def _arrays(model: DiffusionModel, request: AttentionMapsRequest, watcher: Watcher) -> bytes:
+def _arrays(model: DiffusionModel, request: AttentionMapsRequest, watcher: PictureWatcher) -> bytes:
     """Each grid's maps with the names of their axes beside them, as `axes_…`."""
     ids = model.pipeline.tokenizer(settled(request.prompt), truncation=True).input_ids
     tokens = model.pipeline.tokenizer.convert_ids_to_tokens(ids)
@@ -147,7 +143,7 @@ def _arrays(model: DiffusionModel, request: AttentionMapsRequest, watcher: Watch
         arrays[f"text_{rows}x{columns}"] = text.numpy()
         arrays[f"axes_text_{rows}x{columns}"] = np.array(["y", "x", "text_token"])
     for (rows, columns), own in watcher.self_maps().items():
-        arrays[f"self_{rows}x{columns}"] = own.reshape(rows, columns, rows, columns).numpy()
+        arrays[f"self_{rows}x{columns}"] = own.reshape(rows, columns, rows, columns).cpu().numpy()
         axes = np.array(["query_y", "query_x", "key_y", "key_x"])
         arrays[f"axes_self_{rows}x{columns}"] = axes
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Self-segmentation: `parts` cuts and names, `showing` draws, `job` runs a request."""
+"""Self-segmentation: `job` runs a request."""
 
 from core.algorithms.segmentation.job import segmentation
 

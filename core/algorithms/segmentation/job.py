@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
-from core.algorithms.segmentation import showing
-from core.algorithms.segmentation.parts import Part, cut, mask_of_label, parts_of
-from core.attention.watcher import Watcher, telling_layers
+from core.attention.merging import aggregated, merge_tokens
+from core.attention.segments import cluster_tokens
+from core.attention.watcher import PictureWatcher, Watcher, telling_layers
 from core.contract.jobs import JobWarning
 from core.contract.pictures import File, Made, Picture, Surroundings
 from core.contract.requests import settled
@@ -24,6 +25,8 @@ from core.diffusion.model import DiffusionModel
 from core.diffusion.observing import observe, times_of, watched_row
 from core.diffusion.showing import as_colours, principal_components
 from core.diffusion.words import token_positions
+from core.inspection import segments
+from core.inspection.parts import Part, mask_of_label, parts_of
 
 
 def segmentation(
@@ -52,7 +55,7 @@ def segmentation(
     yield _features(watcher, picture)
 
 
-def watcher_of(model: DiffusionModel, request: SegmentationRequest) -> Watcher:
+def watcher_of(model: DiffusionModel, request: SegmentationRequest) -> PictureWatcher:
     """Watches what tells segments apart, in the steps that are not too noisy; at least the last."""
     width, height = request.size
     latent_size = (height // model.latent_factor, width // model.latent_factor)
@@ -61,7 +64,17 @@ def watcher_of(model: DiffusionModel, request: SegmentationRequest) -> Watcher:
     merging = request.method == "merge"
     layers = telling_layers(model.unet, latent_size, request.resolution, all_grids=merging)
     row = watched_row(request)
-    return Watcher(model.unet, latent_size, row, steps or [len(times) - 1], layers)
+    return PictureWatcher(model.unet, latent_size, row, steps or [len(times) - 1], layers)
+
+
+def cut(watcher: Watcher, request: SegmentationRequest) -> Tensor:
+    """The segment of each token, int64 (height, width) of the watcher's grid."""
+    most = settled(request.segments)
+    if request.method == "merge":
+        whole = aggregated({g: own.cpu() for g, own in watcher.self_maps().items()}, watcher.grid)
+        return merge_tokens(whole, watcher.grid, settled(request.merge_threshold), most)
+    own = watcher.self_maps()[watcher.grid]
+    return cluster_tokens(own, min(most, len(own)), watcher.grid, settled(request.seed))
 
 
 def about(model: DiffusionModel, request: SegmentationRequest, watcher: Watcher) -> dict[str, Any]:
@@ -94,7 +107,7 @@ def _remark(around: Surroundings, parts: Sequence[Part], positions: dict[str, li
         if areas[label] > 0:
             continue
         cause = (
-            f"its best score is {showing.best_score(parts, label):.2f}"
+            f"its best score is {segments.best_score(parts, label):.2f}"
             if tokens
             else "the text is cut off before it"
         )
@@ -106,18 +119,18 @@ def _shown(
     picture: Image.Image, parts: Sequence[Part], labels: Sequence[str], found: dict[str, Any]
 ) -> Iterator[Made]:
     names = {"segments": [part.name for part in parts]}
-    yield Picture("segments", "segments", showing.indexed(parts), found | names, exact=True)
-    yield Picture("overlay", "overlay", showing.overlay(picture, parts), found)
-    data = showing.record(parts, labels, found)
+    yield Picture("segments", "segments", segments.indexed(parts), found | names, exact=True)
+    yield Picture("overlay", "overlay", segments.overlay(picture, parts), found)
+    data = segments.record(parts, labels, found)
     yield File("segments.json", "segments", "application/json", data)
     for stem, label in zip(file_stems("mask", labels), labels, strict=True):
         mask = mask_of_label(parts, label)
-        score = round(showing.best_score(parts, label), 4)
+        score = round(segments.best_score(parts, label), 4)
         about_label = {"label": label, "score": score, "area": round(float(mask.mean()), 4)}
-        yield Picture(stem, "mask", showing.mask_image(mask), about_label, exact=True)
+        yield Picture(stem, "mask", segments.mask_image(mask), about_label, exact=True)
 
 
-def _features(watcher: Watcher, picture: Image.Image) -> Picture:
+def _features(watcher: PictureWatcher, picture: Image.Image) -> Picture:
     components = principal_components(watcher.features(), 3).reshape(*watcher.grid, 3)
     shown = as_colours(components, picture.size)
     return Picture("features", "features", shown, {"layer": watcher.feature_layer.name})

@@ -21,23 +21,25 @@ from core.algorithms.style_aligned.plans import (
     pooled_plan,
     shared_layers,
 )
-from core.attention.control import attention_control
+from core.attention.control import AtStep, as_planned, attention_control
+from core.attention.watcher import Watcher
 from core.contract.panorama import Panorama
 from core.contract.requests import Prompt, settled
 from core.contract.style_aligned import Sharing, StyleAlignedRequest
 from core.diffusion.adapters import Adapters
 from core.diffusion.control import Control
 from core.diffusion.denoise import (
+    Expected,
     Guidance,
     Predictor,
     denoise,
-    guided,
     predict,
     starting_noise,
 )
 from core.diffusion.model import DiffusionModel
 from core.diffusion.prompts import encode_prompts
 from core.diffusion.windows import windows_over
+from core.inspection.inspector import Inspector, Seen
 
 Told = Callable[[int, Tensor], None]
 """Called after each step with its index and all latents."""
@@ -51,38 +53,85 @@ class Drawing:
     request: StyleAlignedRequest
     leaders: Sequence[Leader]
     adapters: Adapters
+    inspector: Inspector
+    expected: Expected
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The watchers of one batch: of the first leader's pass, and of the pictures' pass."""
+
+    leader: Watcher
+    pictures: Watcher
+
+    def seen(self) -> list[Seen]:
+        """What was seen of each picture, that of a leader that is one first."""
+        watchers = (self.leader, self.pictures)
+        return [Seen(w, place) for w in watchers for place in range(len(w.recorder.rows))]
+
+
+def watched(drawing: Drawing, halves: int, pictures: int, *, leader_too: bool) -> Watched:
+    """Who watches a batch of `pictures`, and the leader if it is one.
+
+    halves: of the batch, the last of which reads the texts.
+    """
+    watcher, first = drawing.inspector.watcher, (halves - 1) * pictures
+    if drawing.request.sharing.full:  # one batch, the leader first in each half
+        first += halves - 1
+        return Watched(watcher([]), watcher(range(first + (not leader_too), first + pictures + 1)))
+    return Watched(
+        watcher([halves - 1] if leader_too else []), watcher(range(first, first + pictures))
+    )
 
 
 def draw(
-    drawing: Drawing, prompts: Sequence[Prompt], maps: Sequence[Image.Image], told: Told
-) -> tuple[list[Tensor], Tensor]:
+    drawing: Drawing,
+    prompts: Sequence[Prompt],
+    maps: Sequence[Image.Image],
+    told: Told,
+    *,
+    leader_too: bool = False,
+) -> tuple[list[Tensor], Tensor, list[Seen]]:
     """Final latents of the references, (1, channels, h, w) each, and of the pictures.
 
+    Last, what was seen of each picture, if that is wanted.
     prompts: what is drawn in one go, one of them for a panorama. maps: for each of them what
-    the ControlNet sees, or nothing.
+    the ControlNet sees, or nothing. leader_too: the first leader counts as a picture.
     """
     model, request, leaders = drawing.model, drawing.request, drawing.leaders
     steps, sharing = settled(request.sampling.steps), request.sharing
     layers = shared_layers(model.unet, sharing)
     noise = _noise(model, request, prompts)
     guidance = _guidance(model, request, prompts)
+    watch = watched(drawing, guidance.halves, len(noise), leader_too=leader_too)
     if sharing.full:
-        latents = draw_pooled(model, leaders[0], guidance, sharing, layers, noise, steps, told)
-        return [latents[:1]], latents[1:]
-    leading = Leading(model, leaders, sharing, layers, steps, drawing.adapters)
+        latents = draw_pooled(
+            model,
+            leaders[0],
+            guidance,
+            sharing,
+            layers,
+            noise,
+            steps,
+            told,
+            watch.pictures.added,
+            drawing.expected,
+        )
+        return [latents[:1]], latents[1:], watch.seen()
+    leading = Leading(model, leaders, sharing, layers, steps, drawing.adapters, watch.leader.added)
     if request.panorama:
         predictor = _panorama(model, request.panorama, leading, guidance, request)
     else:
         size = (noise.shape[-2], noise.shape[-1])
         control = control_on(model, request, maps)
-        predictor = following(model, leading, guidance, size, control)
+        predictor = following(model, leading, guidance, size, control, watch.pictures.added)
 
     def after_step(step: int, latents: Tensor) -> Tensor:
         told(step, latents)
         return latents
 
-    latents = denoise(model, noise, predictor, steps, after_step)
-    return leading.latents, latents
+    latents = denoise(model, noise, predictor, steps, after_step, drawing.expected)
+    return leading.latents, latents, watch.seen()
 
 
 def following(
@@ -91,11 +140,12 @@ def following(
     guidance: Guidance,
     size: tuple[int, int],
     control: Control | None = None,
+    watch: AtStep = as_planned,
 ) -> Predictor:
     """Predict targets that follow the references, which advance first in every step.
 
     guidance: a row for each target; for none, the references go alone. size: the targets'
-    height and width in latents.
+    height and width in latents. watch: may add to what is installed for the targets.
     """
     plan = leading.followed(masks_of(leading.leaders, *size), guidance.halves)
 
@@ -104,7 +154,7 @@ def following(
         if not len(latents):
             return latents
         acting = control if control is not None and step in control.active else None
-        with attention_control(model.unet, plan):
+        with attention_control(model.unet, watch(step, plan)):
             return predict(model, latents, timestep, guidance, acting)
 
     return predictor
@@ -144,6 +194,8 @@ def draw_pooled(
     noise: Tensor,
     steps: int,
     told: Told,
+    watch: AtStep = as_planned,
+    expected: Expected = lambda latents: None,
 ) -> Tensor:
     """Full sharing: the leader and then the targets in one batch, all attending to all."""
     everyone = Guidance(
@@ -157,9 +209,14 @@ def draw_pooled(
         told(step, held)
         return held
 
+    plan = pooled_plan(layers, sharing, halves=everyone.halves)
+
+    def predictor(step: int, timestep: Tensor, latents: Tensor) -> Tensor:
+        with attention_control(model.unet, watch(step, plan)):
+            return predict(model, latents, timestep, everyone)
+
     start = torch.cat([leader.start.to(noise), noise])
-    with attention_control(model.unet, pooled_plan(layers, sharing, halves=everyone.halves)):
-        return denoise(model, start, guided(model, everyone), steps, after_step)
+    return denoise(model, start, predictor, steps, after_step, expected)
 
 
 def _noise(

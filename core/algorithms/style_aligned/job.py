@@ -20,6 +20,9 @@ from core.contract.style_aligned import StyleAlignedRequest
 from core.diffusion.adapters import adapted
 from core.diffusion.images import decode_image, grid
 from core.diffusion.model import DiffusionModel
+from core.diffusion.observing import times_of
+from core.diffusion.previews import previewed
+from core.inspection.inspector import Inspector
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,14 @@ def style_aligned(
     made: dict[str, Image.Image] = {}
     used = [(model.spec.adapters[use.name], use.weight) for use in request.adapters]
     with adapted(model, used) as adapters:
-        drawing = Drawing(model, request, leaders, adapters)
+        drawing = Drawing(
+            model,
+            request,
+            leaders,
+            adapters,
+            _inspector(model, request, around),
+            previewed(model, around.preview),
+        )
         for index, chunk in enumerate(chunks):
             if around.finished(_image_stem(chunk[-1].number if chunk else 0)):
                 continue  # the last of a chunk is finished last
@@ -54,7 +64,7 @@ def style_aligned(
                 around.report, index, len(chunks), settled(request.sampling.steps)
             )
             for picture in _chunk(drawing, around, chunk, progress):
-                if request.output.grid:
+                if request.output.grid and picture.kind in ("reference", "image"):
                     made[picture.stem] = picture.image
                 if around.finished(picture.stem) is None:
                     yield picture
@@ -78,20 +88,30 @@ def _chunks(model: DiffusionModel, request: StyleAlignedRequest) -> list[list[Ta
 def _chunk(
     drawing: Drawing, around: Surroundings, chunk: Sequence[Target], progress: _ChunkProgress
 ) -> Iterator[Picture]:
-    """Draw a chunk; with the first one also the references are shown."""
+    """Draw a chunk; with the first one also the references are shown.
+
+    What the model looked at in a picture comes before it: a picture that is finished lacks
+    nothing.
+    """
     model, request, leaders = drawing.model, drawing.request, drawing.leaders
     progress.begin()
     maps = control_maps(model, request, around, [target.number for target in chunk])
     prompts = [target.prompt for target in chunk]
-    references, latents = draw(drawing, prompts, maps, progress.denoised)
+    leader_too = progress.chunk == 0 and not request.draws_references_apart
+    references, latents, seen = draw(
+        drawing, prompts, maps, progress.denoised, leader_too=leader_too
+    )
     if progress.chunk == 0:
         stems = _reference_stems(leaders)
         for stem, leader, picture in zip(stems, leaders, references, strict=True):
             progress.decoding()
             image = decode_image(model, picture)
             yield Picture(stem, "reference", image, leader.about)
-        if not request.draws_references_apart:
+        if leader_too:
+            text = request.text_of(request.prompts[0])
+            yield from drawing.inspector.shown(seen[0], _image_stem(0), text, image)
             yield Picture(_image_stem(0), "image", image, leaders[0].about)
+    of_targets = seen[leader_too:]
     for index, target in enumerate(chunk):
         about: dict[str, Any] = {"prompt": request.text_of(target.prompt)}
         if request.control and request.control.preprocess:
@@ -99,7 +119,16 @@ def _chunk(
         progress.decoding()
         image = decode_image(model, latents[index : index + 1])
         about = about | {"seed": target.prompt.seed}
-        yield Picture(_image_stem(target.number), "image", image, about)
+        stem = _image_stem(target.number)
+        yield from drawing.inspector.shown(of_targets[index], stem, about["prompt"], image)
+        yield Picture(stem, "image", image, about)
+
+
+def _inspector(
+    model: DiffusionModel, request: StyleAlignedRequest, around: Surroundings
+) -> Inspector:
+    times, seed = times_of(model, settled(request.sampling.steps)), settled(request.seed)
+    return Inspector(model, request.inspect, request.picture_size, times, seed, around.warn)
 
 
 def _image_stem(number: int) -> str:

@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from core.algorithms.style_aligned.plans import Layers, following_plan, remembering_plan
-from core.attention.control import AttentionPlan, attention_control
+from core.attention.control import AtStep, AttentionPlan, as_planned, attention_control
 from core.attention.memory import Memory
 from core.attention.shares import Shares
 from core.contract.images import Upload
@@ -193,12 +193,15 @@ class Leading:
         layers: Layers,
         steps: int,
         adapters: Adapters,
+        watch: AtStep = as_planned,
     ) -> None:
+        """watch: what is added to the first leader's pass."""
         self.model = model
         self.leaders = leaders
         self.sharing = sharing
         self.layers = layers
         self.adapters = adapters
+        self.watch = watch
         self.scheduler = scheduler_for(model, steps)
         self.latents = [leader.start.to(model.device, model.dtype) for leader in leaders]
         self.memories = [Memory() for _ in leaders]
@@ -222,7 +225,9 @@ class Leading:
         """Take every reference through one step."""
         for index, leader in enumerate(self.leaders):
             latents = self.latents[index]
-            with self.adapters.off(), attention_control(self.model.unet, self.plans[index]):
+            watch = self.watch if index == 0 else as_planned
+            plan = watch(step, self.plans[index])
+            with self.adapters.off(), attention_control(self.model.unet, plan):
                 predicted = predict(self.model, latents, timestep, leader.guidance)
             after = self.scheduler.step(predicted, timestep, latents).prev_sample
             self.latents[index] = leader.hold(step, after)

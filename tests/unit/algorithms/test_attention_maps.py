@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from core.algorithms.attention_maps import attention_maps
+from core.attention.layers import attention_layers
 from core.contract.attention_maps import AttentionMapsRequest
-from core.contract.errors import InvalidRequest
-from core.contract.models import Family
+from core.contract.errors import InvalidRequest, NotFound
+from core.contract.models import Family, transformer_blocks
 from core.contract.pictures import File, Made, Picture, alone
 from core.diffusion.model import DiffusionModel
 from tests.tiny_models import tiny_model
@@ -74,6 +75,23 @@ def test_a_layer_that_is_not_there_is_refused_with_how_many_there_are(
         run(models["sd1"], prompt="cat", layers=[1, 99])
     assert caught.value.errors[0].pointer == "/layers/1"
     assert "from 1 to" in caught.value.errors[0].detail
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+def test_blocks_are_counted_without_loading_the_model(
+    family: Family, models: dict[Family, DiffusionModel]
+) -> None:
+    layers = attention_layers(models[family].unet)
+    assert transformer_blocks(models[family].spec) == len(layers) / 2
+
+
+def test_a_hub_model_with_fewer_blocks_than_its_family_says_so(
+    models: dict[Family, DiffusionModel],
+) -> None:
+    sd1 = models["sd1"]
+    hub = replace(sd1, spec=sd1.spec.model_copy(update={"source": "someone/distilled"}))
+    with pytest.raises(NotFound, match="and no 16"):
+        run(hub, prompt="cat", layers=[16])
 
 
 @pytest.mark.parametrize(

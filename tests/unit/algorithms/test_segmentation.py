@@ -15,14 +15,14 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from core.algorithms.segmentation import segmentation
-from core.algorithms.segmentation.parts import parts_of
-from core.algorithms.segmentation.showing import indexed, overlay, record
 from core.contract.errors import JobCanceled
 from core.contract.jobs import JobWarning, Progress
 from core.contract.models import Family
 from core.contract.pictures import File, Made, Picture, Surroundings, alone
 from core.contract.segmentation import SegmentationRequest
 from core.diffusion.model import DiffusionModel
+from core.inspection.parts import parts_of
+from core.inspection.segments import indexed, overlay, record
 from tests.tiny_models import tiny_model
 
 PHOTO = Image.effect_noise((80, 64), 90).convert("RGB")

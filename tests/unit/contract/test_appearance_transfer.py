@@ -55,7 +55,7 @@ def test_a_small_model_gets_the_balanced_preset_in_its_own_steps() -> None:
 def test_every_absent_value_is_filled_in_and_resolving_twice_changes_nothing() -> None:
     once = effective(side=64)
     open_values = [name for name, value in once.model_dump().items() if value is None]
-    assert open_values == ["deadline_seconds", "webhook"]
+    assert sorted(open_values) == ["deadline_seconds", "inspect", "webhook"]  # may be left out
     assert once.resolve(model(64)) == once
     text = once.model_dump_json().encode()
     assert parse(AppearanceTransferRequest, text).resolve(model(64)) == once

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from core.contract.errors import InvalidRequest
 from core.contract.keys import ApiKey, Limits
-from core.contract.models import BUILT_IN_MODELS, load_catalog
+from core.contract.models import BUILT_IN_MODELS, load_catalog, transformer_blocks
 from core.contract.settings import Settings
 
 TABLE = """
@@ -96,3 +97,44 @@ def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
     for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
     assert Settings() == settings
+
+
+def config_of(**values: Any) -> dict[str, Any]:
+    """A UNet's configuration, SD 1's where nothing else is said."""
+    stable = {
+        "down_block_types": [*["CrossAttnDownBlock2D"] * 3, "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", *["CrossAttnUpBlock2D"] * 3],
+        "layers_per_block": 2,
+    }
+    return stable | values
+
+
+SDXL = {
+    "down_block_types": ["DownBlock2D", *["CrossAttnDownBlock2D"] * 2],
+    "up_block_types": [*["CrossAttnUpBlock2D"] * 2, "UpBlock2D"],
+    "transformer_layers_per_block": [1, 2, 10],
+}
+DISTILLED = SDXL | {
+    "transformer_layers_per_block": [1, [2, 2], [4, 4]],
+    "reverse_transformer_layers_per_block": [[4, 4, 10], [2, 1, 1], 1],
+    "mid_block_type": "UNetMidBlock2D",
+}
+
+
+@pytest.mark.parametrize(
+    ("values", "blocks"), [({}, 16), (SDXL, 70), (DISTILLED, 34), ({"mid_block_type": None}, 15)]
+)
+def test_blocks_are_counted_by_the_unets_configuration(
+    tmp_path: Path, values: dict[str, Any], blocks: int
+) -> None:
+    spec = load_catalog(BUILT_IN_MODELS).resolve(None)
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "config.json").write_text(json.dumps(config_of(**values)))
+    assert transformer_blocks(spec.model_copy(update={"source": str(tmp_path)})) == blocks
+
+
+@pytest.mark.parametrize(("family", "blocks"), [("sd1", 16), ("sd2", 16), ("sdxl", 70)])
+def test_a_hub_model_has_as_many_blocks_as_its_family(family: str, blocks: int) -> None:
+    spec = load_catalog(BUILT_IN_MODELS).resolve(None)
+    hub = {"source": "someone/some-model", "family": family}
+    assert transformer_blocks(spec.model_copy(update=hub)) == blocks

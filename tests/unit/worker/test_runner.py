@@ -22,12 +22,13 @@ from core.contract.jobs import Job, Progress
 from core.contract.models import load_catalog
 from core.jobs.queue import JobQueue
 from core.jobs.record import RUNNING
-from core.jobs.store import JobStore
+from core.jobs.store import Claim, JobStore
 from core.outbound.guard import Guard
 from core.outbound.rules import Rules
 from core.storage.places import Places
 from tests.tiny_models import models_file
 from tests.web import respond, web_server
+from worker import previews
 from worker import runner as runner_module
 from worker.runner import Pulse, Runner, _Stages
 from worker.warm import WarmModels
@@ -207,3 +208,48 @@ def _picture(level: int) -> bytes:
     buffer = io.BytesIO()
     Image.new("L", (64, 64), level).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("technique", "body"),
+    [
+        ("style-aligned", {"prompts": ["a cat", "a house"]}),
+        ("style-aligned", {"prompts": ["a cat", "a house"], "sharing": {"full": True}}),
+        ("segmentation", {"prompt": "a cat and a house"}),
+    ],
+)
+def test_a_job_that_asks_for_previews_leaves_none_behind_and_draws_the_same(
+    runner: Runner,
+    new_job: NewJob,
+    models: WarmModels,
+    store: JobStore,
+    technique: str,
+    body: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(previews, "_EVERY_SECONDS", 0.0)
+    shown: list[tuple[int, int]] = []
+    note = JobStore.note_preview
+
+    def noted(self: JobStore, claim: Claim, lease: float, number: int) -> None:
+        with runner.places.artifacts.open(claim.job.id, 1, "preview.jpg") as file:
+            shown.append(Image.open(file).size)
+        note(self, claim, lease, number)
+
+    monkeypatch.setattr(JobStore, "note_preview", noted)
+    made = []
+    for asked in (False, True):
+        request = catalog.technique(technique).request.model_validate(
+            body | {"seed": 1, "previews": asked, "sampling": {"steps": 4}}
+        )
+        effective = request.resolve(models.catalog.resolve(None)).model_dump(mode="json")
+        job = new_job().model_copy(update={"request": effective, "technique": technique})
+        store.create(job)
+        runner.run(job.id)
+        ended = store.get(job.id)
+        assert ended.status == "succeeded", ended.error
+        made.append({artifact.name: artifact.sha256 for artifact in ended.artifacts})
+        assert not (runner.places.artifacts.root / job.id / "1" / "preview.jpg").exists()
+    assert made[0] == made[1]
+    assert len(shown) == 4
+    assert all(max(size) <= 256 for size in shown)

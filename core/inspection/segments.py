@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from pycocotools import mask as coco
 
-from core.algorithms.segmentation.parts import Part, mask_of_label
 from core.diffusion.showing import for_people
+from core.inspection.parts import Part, mask_of_label
 
 PALETTE = (
     *((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0)),
@@ -40,27 +40,25 @@ def indexed(parts: Sequence[Part]) -> Image.Image:
 
 
 def overlay(picture: Image.Image, parts: Sequence[Part]) -> Image.Image:
-    """The segments' colours and borders over the picture, enlarged, with a legend below.
+    """The segments' colours and borders over the picture in grey, enlarged, with a legend below.
 
     A segment's number stands in it as in the legend, so that nothing hangs on its colour alone.
     """
     shown = for_people(picture)
     factor = shown.width // picture.width
-    levels = np.asarray(shown, np.float32).copy()
     values = np.asarray(indexed(parts)).repeat(factor, 0).repeat(factor, 1)
-    for part in parts:
-        inside = values == part.value
-        levels[inside] = 0.45 * levels[inside] + 0.55 * np.array(colour_of(part), np.float32)
+    colours = np.array([colour_of(part) for part in parts], np.float32)[values]
+    levels = 0.35 * np.asarray(shown.convert("L"), np.float32)[..., None] + 0.65 * colours
     levels[_borders(values)] = 255
     whole = Image.new("RGB", (shown.width, shown.height + _LINE * len(parts) + 6), "white")
     whole.paste(Image.fromarray(levels.round().astype(np.uint8)))
-    draw, font = ImageDraw.Draw(whole), ImageFont.load_default(14)
+    draw, font = ImageDraw.Draw(whole), ImageFont.load_default(13)
     for line, part in enumerate(parts):
         top = shown.height + 4 + line * _LINE
         draw.rectangle((4, top + 2, 22, top + 16), fill=colour_of(part), outline="black")
-        score = "" if part.score is None else f"  {part.score:.2f}"
+        score = "" if part.score is None else f"score {part.score:.2f}, "
         share = f"{part.area / part.mask.size:.0%}"
-        draw.text((28, top), f"{part.value}  {part.name}{score}  {share}", "black", font)
+        draw.text((28, top + 2), f"{part.value}  {part.name}: {score}{share}", "black", font)
         y, x = (factor * side for side in _middle(part.mask))
         draw.text((x, y), str(part.value), "white", font, "mm", stroke_width=2, stroke_fill="black")
     return whole

@@ -1,7 +1,6 @@
 """A picture's parts from the attention that was watched, and which label each has.
 
-Sources: Patashnik et al., ICCV 2023, arXiv 2303.11306 (clusters, labels); Tian et al., CVPR 2024,
-arXiv 2308.12469 (merging).
+Source: Patashnik et al., ICCV 2023, arXiv 2303.11306.
 """
 
 from __future__ import annotations
@@ -15,17 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.attention.edges import labels_in_pixels
-from core.attention.merging import aggregated, merge_tokens
 from core.attention.segments import (
     BACKGROUND,
-    cluster_tokens,
     named_above,
     noun_map,
     noun_scores,
 )
-from core.attention.watcher import Watcher
-from core.contract.requests import settled
-from core.contract.segmentation import SegmentationRequest
 
 
 @dataclass(frozen=True)
@@ -56,28 +50,20 @@ class Part:
         return int(self.mask.sum())
 
 
-def cut(watcher: Watcher, request: SegmentationRequest) -> Tensor:
-    """The segment of each token, int64 (height, width) of the watcher's grid."""
-    most = settled(request.segments)
-    if request.method == "merge":
-        whole = aggregated(watcher.self_maps(), watcher.grid)
-        return merge_tokens(whole, watcher.grid, settled(request.merge_threshold), most)
-    own = watcher.self_maps()[watcher.grid]
-    return cluster_tokens(own, min(most, len(own)), watcher.grid, settled(request.seed))
-
-
 def parts_of(
     segments: Tensor,
     text: Tensor,
     positions: Mapping[str, Sequence[int]],
     threshold: float,
     picture: NDArray[np.uint8],
+    box: tuple[int, int, int, int] | None = None,
 ) -> list[Part]:
     """The parts of an RGB picture (height, width, 3), the largest first, numbered from 0.
 
     segments: of each token, int64 (grid). text: how much each place reads of each token of the
     text, (grid, text tokens). positions: of each label's tokens; one without any scores 0.
     A segment whose pixels all went to others is left out.
+    box: what of the picture is wanted, (left, top, right, bottom) in pixels; all by default.
     """
     scores = torch.zeros(int(segments.max()) + 1, len(positions))
     found = {i: list(p) for i, p in enumerate(positions.values()) if p}
@@ -87,6 +73,9 @@ def parts_of(
     named = named_above(scores, threshold).tolist() if positions else [BACKGROUND] * len(scores)
     labels = list(positions)
     pixels = labels_in_pixels(segments, picture)
+    if box is not None:
+        left, top, right, bottom = box
+        pixels = pixels[top:bottom, left:right]
     sizes = np.bincount(pixels.flatten(), minlength=len(scores))
     order = [int(one) for one in np.argsort(-sizes, kind="stable") if sizes[one]]
     return [
