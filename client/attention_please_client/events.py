@@ -22,7 +22,7 @@ _PAUSE_SECONDS = 0.25
 
 @dataclass(frozen=True)
 class Event:
-    """`status`, `progress`, `preview`, `artifact` or `done`, as the OpenAPI document describes them."""
+    """`status`, `progress`, `preview`, `artifact` or `done`, as the OpenAPI document says."""
 
     kind: str
     id: str
