@@ -30,7 +30,7 @@ up: setup  ## Run API, worker and broker here until Ctrl-C
 test: setup  ## Run the tests
 	$(BIN)/python -m pytest
 
-check: setup  ## Format, lint, types, layers, OpenAPI drift
+check: setup  ## Format, lint, types, layers, the OpenAPI document
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
