@@ -131,7 +131,7 @@ def submit(
             technique, request, out, url, os.environ.get("ATTENTION_PLEASE_KEY"), console
         )
     except KeyboardInterrupt:
-        _fail("\nNo longer waiting. The job goes on.")
+        _fail("\nNo longer waiting. A job that was submitted goes on.")
     except ServiceProblem as problem:
         _fail("\n".join([str(problem), *(f"{e.pointer}: {e.detail}" for e in problem.errors[1:])]))
     except (ClientError, OSError, ValueError) as error:

@@ -15,7 +15,7 @@ import httpx
 from attention_please_client import answers, events, files, requests
 from attention_please_client.answers import Job, JobSummary, Progress
 from attention_please_client.errors import Unreachable, WaitTimeout, of_job
-from attention_please_client.transport import Transport, parsed, retry_after
+from attention_please_client.transport import Transport, parsed, path, retry_after
 
 Status = Literal["queued", "running", "succeeded", "failed", "canceled"]
 AnyJob = Job | JobSummary | str
@@ -118,8 +118,9 @@ class Client:
         if wait is not None:
             headers["Prefer"] = f"wait={wait}"
             timeout = httpx.Timeout(timeout.connect, read=(timeout.read or 0) + wait)
-        path = f"/v1/{technique}"
-        answer = self._transport.send("POST", path, json=body, headers=headers, timeout=timeout)
+        answer = self._transport.send(
+            "POST", path(technique), json=body, headers=headers, timeout=timeout
+        )
         return parsed(Job, answer)
 
     def job(self, job: AnyJob) -> Job:
@@ -133,7 +134,7 @@ class Client:
         wanted = {"status": status, "technique": technique, "limit": page, "cursor": None}
         while True:
             given = {name: value for name, value in wanted.items() if value is not None}
-            listed = self._transport.send("GET", "/v1/jobs", params=given)
+            listed = self._transport.send("GET", path("jobs"), params=given)
             found = parsed(answers.JobList, listed)
             yield from found.jobs
             if found.next_cursor is None:
@@ -202,25 +203,25 @@ class Client:
         """Store a picture: a file's path, or its bytes. A request names it by
         `{"upload": image.id}`; the same bytes give the same id."""
         data = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
-        sent = self._transport.send("POST", "/v1/images", files={"file": ("picture", data)})
+        sent = self._transport.send("POST", path("images"), files={"file": ("picture", data)})
         return parsed(answers.Image, sent)
 
     def image(self, image_id: str) -> answers.Image:
         """What is stored of a picture."""
-        return parsed(answers.Image, self._transport.send("GET", f"/v1/images/{image_id}"))
+        return parsed(answers.Image, self._transport.send("GET", path("images", image_id)))
 
     def delete_image(self, image_id: str) -> None:
         """Remove a picture. Jobs that are queued with it will fail."""
-        self._transport.send("DELETE", f"/v1/images/{image_id}")
+        self._transport.send("DELETE", path("images", image_id))
 
     def references(self) -> list[answers.Reference]:
         """The inverted references, the most recently used first."""
-        found = self._transport.send("GET", "/v1/references")
+        found = self._transport.send("GET", path("references"))
         return parsed(answers.ReferenceList, found).references
 
     def models(self) -> answers.ModelList:
         """The models, what they can do, and which is the default."""
-        return parsed(answers.ModelList, self._transport.send("GET", "/v1/models"))
+        return parsed(answers.ModelList, self._transport.send("GET", path("models")))
 
     def deliveries(self, job: AnyJob) -> list[answers.Delivery]:
         """What the job's webhook was told, and each time that it was sent."""
@@ -229,12 +230,12 @@ class Client:
 
     def redeliver(self, job: AnyJob, delivery_id: str) -> answers.Delivery:
         """Have a delivery sent once more."""
-        path = f"{_path(job)}/deliveries/{delivery_id}/redeliver"
-        return parsed(answers.Delivery, self._transport.send("POST", path))
+        where = path("jobs", _id(job), "deliveries", delivery_id, "redeliver")
+        return parsed(answers.Delivery, self._transport.send("POST", where))
 
     def webhook_secret(self) -> str:
         """What this key's webhooks are signed with, for any library of Standard Webhooks."""
-        found = self._transport.send("GET", "/v1/webhook-secret")
+        found = self._transport.send("GET", path("webhook-secret"))
         return parsed(answers.WebhookSecret, found).secret
 
 
@@ -243,7 +244,7 @@ def _id(job: AnyJob) -> str:
 
 
 def _path(job: AnyJob) -> str:
-    return f"/v1/jobs/{_id(job)}"
+    return path("jobs", _id(job))
 
 
 def _ignore(_progress: Progress) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from attention_please_client.errors import WaitTimeout
-from attention_please_client.transport import Transport
+from attention_please_client.transport import Transport, path
 
 _SILENCE_SECONDS = 45.0
 """Longer than the service is ever silent: it comments every 15 seconds."""
@@ -55,7 +55,7 @@ def _stream(transport: Transport, job_id: str, last: str, until: float) -> Itera
     silence = max(0.1, min(_SILENCE_SECONDS, until - time.monotonic()))
     with transport.stream(
         "GET",
-        f"/v1/jobs/{job_id}/events",
+        path("jobs", job_id, "events"),
         is_followed=True,
         until=until,
         headers={"Last-Event-ID": last} if last else {},

@@ -10,7 +10,7 @@ import httpx
 
 from attention_please_client.answers import Artifact
 from attention_please_client.errors import DamagedDownload, Unreachable
-from attention_please_client.transport import Transport
+from attention_please_client.transport import Transport, path
 
 _TRIES = 3
 
@@ -38,9 +38,9 @@ def download(transport: Transport, job_id: str, artifact: Artifact, folder: Path
 def _write(transport: Transport, job_id: str, artifact: Artifact, part: Path) -> None:
     # By the API key and not by `artifact.url`: the service may be known by another name there,
     # and the key goes to no other host.
-    path = f"/v1/jobs/{job_id}/artifacts/{artifact.name}"
+    where = path("jobs", job_id, "artifacts", artifact.name)
     digest = hashlib.sha256()
-    with transport.stream("GET", path, is_followed=True) as answer, part.open("wb") as file:
+    with transport.stream("GET", where, is_followed=True) as answer, part.open("wb") as file:
         for chunk in answer.iter_bytes():
             digest.update(chunk)
             file.write(chunk)

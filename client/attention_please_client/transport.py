@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -30,16 +31,16 @@ class Transport:
     http: httpx.Client
     retry_seconds: float
 
-    def send(self, method: str, path: str, **given: Any) -> httpx.Response:
+    def send(self, method: str, where: str, **given: Any) -> httpx.Response:
         """The answer, read. Raises ServiceProblem or Unreachable once it is no use to go on."""
-        with self.stream(method, path, **given) as answer:
+        with self.stream(method, where, **given) as answer:
             return answer
 
     @contextmanager
     def stream(
         self,
         method: str,
-        path: str,
+        where: str,
         *,
         is_followed: bool = False,
         until: float = math.inf,
@@ -53,7 +54,7 @@ class Transport:
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
-                answer = self._answer(self.http.build_request(method, path, **given), is_followed)
+                answer = self._answer(self.http.build_request(method, where, **given), is_followed)
                 break
             except ClientError as error:
                 wait = _pause_before(error, pause)
@@ -69,7 +70,7 @@ class Transport:
     def _answer(self, request: httpx.Request, is_followed: bool) -> httpx.Response:
         try:
             answer = self.http.send(request, stream=True)
-            if answer.is_error or not is_followed:
+            if not (is_followed and answer.is_success):
                 try:
                     answer.read()
                 finally:
@@ -77,7 +78,7 @@ class Transport:
         except httpx.TransportError as error:
             what = f"{request.method} {request.url.path}"
             raise Unreachable(f"{what} got no answer: {error or type(error).__name__}") from error
-        if answer.is_error:
+        if not answer.is_success:  # a redirection too: the key goes to no other place
             raise _failure(answer)
         return answer
 
@@ -86,10 +87,11 @@ def _pause_before(error: ClientError, pause: float) -> float | None:
     """Seconds before the next try; None where another is no use."""
     if not error.retryable:
         return None
-    if isinstance(error, ServiceProblem) and error.retry_after is not None:
-        return error.retry_after
     # By chance, so that clients that failed together do not come back together.
-    return pause * random.uniform(0.5, 1)
+    by_chance = pause * random.uniform(0.5, 1)
+    if isinstance(error, ServiceProblem) and error.retry_after is not None:
+        return max(error.retry_after, by_chance)
+    return by_chance
 
 
 def _failure(answer: httpx.Response) -> ClientError:
@@ -109,6 +111,11 @@ def parsed(kind: type[M], answer: httpx.Response) -> M:
     except ValidationError as error:
         what = f"{answer.url} answered with something else than a {kind.__name__}."
         raise Unreachable(what, retryable=False) from error
+
+
+def path(*parts: str) -> str:
+    """A path of the service. Parts that callers give can't lead out of their place."""
+    return "/v1/" + "/".join(quote(part, safe="") for part in parts)
 
 
 def retry_after(answer: httpx.Response) -> float | None:

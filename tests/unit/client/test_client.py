@@ -141,6 +141,7 @@ def test_what_can_not_succeed_later_is_not_tried_again() -> None:
         problem(500, "internal-error", retryable=False),
         httpx.Response(404, text="<html>"),
         httpx.Response(200, text="<html>"),
+        httpx.Response(302, headers={"Location": "http://elsewhere/login"}),
     ):
         script = Script(answer)
         with pytest.raises((errors.NotFound, errors.InternalError, Unreachable)):
@@ -157,6 +158,18 @@ def test_trying_ends_when_its_time_is_up() -> None:
         True,
         "D",
     )
+
+
+def test_a_pause_of_nothing_is_a_pause_nevertheless(slept: list[float]) -> None:
+    now = problem(503, "unavailable", retryable=True, Retry_After="0")
+    client(Script(now, httpx.Response(200, json=QUEUED))).job(JOB_ID)
+    assert slept[0] > 0.1
+
+
+def test_an_id_leads_nowhere_but_to_its_job() -> None:
+    script = Script(httpx.Response(200, json=QUEUED))
+    client(script).job("x/../../images/y?z#w")
+    assert script.requests[0].url.raw_path == b"/v1/jobs/x%2F..%2F..%2Fimages%2Fy%3Fz%23w"
 
 
 def test_a_code_that_is_not_known_yet_is_a_problem_nevertheless() -> None:
