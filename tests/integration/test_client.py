@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -18,7 +19,7 @@ from core.contract.jobs import Job, Progress
 from core.contract.settings import Settings
 from core.jobs.store import JobStore
 from tests.conftest import running_service
-from tests.contract.test_hostile_requests import worker  # noqa: F401
+from tests.contract.test_hostile_requests import GRID, worker  # noqa: F401
 from tests.integration.test_http_keys import KEYS
 
 README = Path(__file__).parents[2] / "client" / "README.md"
@@ -89,6 +90,52 @@ def test_progress_is_told_and_a_failed_job_raises_its_problem(
     assert raised.value.job is not None
     assert raised.value.job.status == "failed"
     assert [event.kind for event in bob.events(job.id)] == ["status", "progress", "done"][::2]
+
+
+class Breaking(httpx.HTTPTransport):
+    """Breaks each stream of events off in the middle of its third event."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        answer = super().handle_request(request)
+        if not request.url.path.endswith("/events") or answer.status_code != 200:
+            return answer
+        assert isinstance(answer.stream, httpx.SyncByteStream)
+        return httpx.Response(200, headers=answer.headers, stream=Torn(answer.stream))
+
+
+class Torn(httpx.SyncByteStream):
+    def __init__(self, whole: httpx.SyncByteStream) -> None:
+        self.whole = whole
+
+    def __iter__(self) -> Iterator[bytes]:
+        told = b""
+        for chunk in self.whole:
+            told += chunk
+            events = told.split(b"\r\n\r\n")
+            if len(events) > 2:
+                yield b"\r\n\r\n".join([*events[:2], events[2][: len(events[2]) // 2]])
+                raise httpx.ReadError("torn")
+        yield told
+
+    def close(self) -> None:
+        self.whole.close()
+
+
+def test_each_event_is_told_once_however_often_the_stream_breaks(
+    url: str, store: JobStore, new_job: Callable[..., Job]
+) -> None:
+    job = new_job(owner="bob")
+    store.create(job)
+    claim = store.claim(job.id, 30)
+    assert claim
+    names = [f"image-{number:03}.png" for number in range(5)]
+    for name in names:
+        store.publish(claim, GRID.model_copy(update={"name": name}))
+    store.succeed(claim, {})
+    with Client(url, KEY, transport=Breaking()) as client:
+        events = [*client.events(job.id)]
+    assert [event.data["name"] for event in events if event.kind == "artifact"] == names
+    assert [event.kind for event in events if event.kind != "artifact"] == ["status", "done"]
 
 
 def test_a_canceled_job_raises_so_and_can_be_deleted(bob: Client) -> None:
