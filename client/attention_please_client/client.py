@@ -154,7 +154,7 @@ class Client:
         """The job once it has succeeded. Raises the problem that it ended with otherwise.
 
         Follows its events; where no stream comes through, asks again and again. Raises
-        WaitTimeout after `timeout` seconds, or up to 15 later where the job is silent.
+        WaitTimeout after `timeout` seconds, or a few later.
         """
         until = math.inf if timeout is None else time.monotonic() + timeout
         report = on_progress or _ignore

@@ -33,7 +33,7 @@ def follow(transport: Transport, job_id: str, until: float = math.inf) -> Iterat
     """Each event once, up to `done`. A stream that breaks is gone on with after its last event.
 
     Ends without `done` where several streams in a row told nothing. Raises WaitTimeout once
-    `time.monotonic()` is past `until`: then, or when the service next gives a sign of life.
+    `time.monotonic()` is past `until`: a few seconds later at most.
     """
     last, vain = "", 0
     while vain < _MOST_VAIN:
@@ -67,6 +67,8 @@ def _stream(transport: Transport, job_id: str, last: str, until: float) -> Itera
             _check(job_id, until)
             if event is not None:
                 yield event
+            elif until - time.monotonic() < silence:
+                return  # to go on in a stream that is not waited for beyond the end
 
 
 def read_events(chunks: Iterable[bytes]) -> Iterator[Event | None]:
