@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check format openapi tiny-world clean
+.PHONY: help setup demo up test check chaos format openapi tiny-world clean
 
 help:  ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ check: setup  ## Format, lint, types, layers, the OpenAPI document
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m service.openapi --check
+
+chaos: setup  ## Kill processes at random for a quarter of an hour, and see that no job is lost
+	$(BIN)/python -m benchmarks.chaos
 
 format: setup  ## Format the code
 	$(BIN)/ruff format .

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from rich.console import Console
 
+from cli.jobs import app as jobs
 from core.contract.settings import Settings
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
 app.add_typer(keys, name="keys")
+app.add_typer(jobs, name="jobs")
 console = Console()
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on.")]

@@ -15,6 +15,7 @@ PREFIX = "attention-please:"
 RUNNING = PREFIX + "running"
 DEADLINES = PREFIX + "deadlines"
 OUTBOX = PREFIX + "outbox"
+DEAD = PREFIX + "dead"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

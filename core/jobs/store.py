@@ -18,12 +18,14 @@ from typing import Any, cast
 from redis import Redis
 
 from core.contract.errors import (
+    INTERNAL_ERROR,
     AttemptSuperseded,
     Busy,
     Conflict,
     JobError,
     NotFound,
     QueueFull,
+    WorkerLost,
 )
 from core.contract.jobs import (
     FINAL,
@@ -37,6 +39,7 @@ from core.contract.jobs import (
 from core.jobs import scripts
 from core.jobs.idempotency import KEPT_SECONDS, Once, same_job
 from core.jobs.record import (
+    DEAD,
     DEADLINES,
     OUTBOX,
     RUNNING,
@@ -55,6 +58,10 @@ from core.jobs.tally import count_end
 
 _STEPS = {"normal": 1.0, "high": 0.1}
 """How far apart jobs of one owner stand in the line: ten urgent ones pass for one."""
+
+
+_OF_OURS = frozenset({WorkerLost.code, INTERNAL_ERROR})
+"""Failures that the submitter could not help: these jobs are kept among the dead (`dead`)."""
 
 
 @dataclass(frozen=True)
@@ -326,6 +333,8 @@ class JobStore:
         if to in FINAL:
             technique = cast(bytes, self.redis.hget(job_key(job_id), "technique"))
             count_end(self.redis, json.loads(technique), to)
+        if to == "failed" and fields["error"].code in _OF_OURS:
+            self.redis.zadd(DEAD, {job_id: self._now()})
         return int(attempt)
 
     def _pool(self, job_id: str) -> str | None:

@@ -1,0 +1,67 @@
+"""`attention-please jobs …`: what an operator does with jobs, at the broker."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, NoReturn
+
+import typer
+from redis.exceptions import RedisError
+from rich.console import Console
+from rich.table import Table
+
+from core.contract.errors import AttentionPleaseError
+from core.contract.settings import Settings
+from core.jobs.broker import connect
+from core.jobs.dead import dead, send_again
+from core.jobs.store import JobStore
+
+app = typer.Typer(no_args_is_help=True, help="Jobs that failed by no fault of their submitters.")
+console = Console()
+
+JobId = Annotated[str, typer.Argument(help="The job's id.")]
+
+
+@app.command("dead")
+def list_dead() -> None:
+    """List them: those whose workers died each time, and those that met a bug."""
+    table = Table("job", "technique", "key", "attempts", "ended", "why")
+    for job in dead(_store()):
+        why = job.error.detail if job.error else ""
+        ended = f"{job.ended_at:%Y-%m-%d %H:%M}" if job.ended_at else ""
+        table.add_row(job.id, job.technique, job.owner, str(job.attempt), ended, why)
+    console.print(table)
+
+
+@app.command("show")
+def show(job_id: JobId) -> None:
+    """Print a job's whole record, its request included, as JSON."""
+    try:
+        job = _store().get(job_id)
+    except AttentionPleaseError as error:
+        _fail(error.detail)
+    typer.echo(json.dumps(job.model_dump(mode="json"), indent=2, ensure_ascii=False))
+
+
+@app.command("again")
+def again(job_id: JobId) -> None:
+    """Send a dead job's request again, as a new job of the same key."""
+    try:
+        job = send_again(_store(), job_id)
+    except AttentionPleaseError as error:
+        _fail(error.detail)
+    typer.echo(job.id)
+
+
+def _store() -> JobStore:
+    redis = connect(Settings().redis_url)
+    try:
+        redis.ping()
+    except RedisError:
+        _fail("No broker answers at ATTENTION_PLEASE_REDIS_URL.")
+    return JobStore(redis)
+
+
+def _fail(message: str) -> NoReturn:
+    console.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1)
