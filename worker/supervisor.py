@@ -31,7 +31,7 @@ instead of 3 seconds as soon as one other process was busy on 2 cores."""
 _REAP_EVERY_SECONDS = 2.0
 _SWEEP_EVERY_SECONDS = 600.0
 _SWEEP_AFTER_SECONDS = 3600.0
-_STEADY_SECONDS = 60.0
+_STEADY_SECONDS = 10.0
 """A child that lived this long was no failure to start, and is replaced at once."""
 _LONGEST_PAUSE_SECONDS = 30.0
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from safetensors.torch import load, save
 from torch import Tensor
 
+from core.contract.images import Upload
+from core.contract.pictures import Surroundings
 from core.diffusion.denoise import AfterStep, Guidance, predict
+from core.diffusion.fitting import fitted
+from core.diffusion.images import encode_image
 from core.diffusion.model import DiffusionModel
 
 
@@ -45,3 +51,30 @@ def ddim_inversion(
         after = scheduler.step(predicted, timestep, trajectory[-1]).prev_sample
         trajectory.append(after_step(step, after))
     return torch.cat(trajectory[::-1])
+
+
+def kept_trajectory(
+    model: DiffusionModel,
+    around: Surroundings,
+    image: Upload,
+    size: tuple[int, int],
+    guidance: Guidance,
+    steps: int,
+    *,
+    key: str,
+    note: Mapping[str, Any],
+    after_step: AfterStep,
+) -> Tensor:
+    """The trajectory of a given picture, cut to `size` (width, height) in pixels.
+
+    (steps + 1, channels, h, w) on the model's device, as `ddim_inversion` gives it. It is kept
+    under `key` for later jobs, and listed where there is a `note` (`Surroundings.cached`).
+    """
+
+    def invert() -> bytes:
+        picture = fitted(around.image(image), size, "crop").image
+        latents = encode_image(model, picture)
+        trajectory = ddim_inversion(model, latents, guidance, steps, after_step)
+        return save({"trajectory": trajectory.cpu()})
+
+    return load(around.cached(key, invert, note))["trajectory"].to(model.device)

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 
 import torch
 from PIL import Image
-from safetensors.torch import load, save
 from torch import Tensor
 
 from core.contract.images import Upload
@@ -24,8 +23,7 @@ from core.diffusion.denoise import (
     starting_noise,
 )
 from core.diffusion.fitting import fitted
-from core.diffusion.images import encode_image
-from core.diffusion.inversion import ddim_inversion
+from core.diffusion.inversion import kept_trajectory
 from core.diffusion.model import DiffusionModel
 from core.diffusion.previews import previewed
 from core.diffusion.prompts import encode_prompts
@@ -96,13 +94,18 @@ def _given(
         _tell(around, "inverting", step + 1, steps, (step + 1) / (2 * steps + 1))
         return latents
 
-    def invert() -> bytes:
-        trajectory = ddim_inversion(model, encode_image(model, image), guidance, steps, inverted)
-        return save({"trajectory": trajectory.cpu()})
-
     # No note: it is inverted without guidance, and so no reference for another technique.
-    key = f"unguided {request.image.upload} {request.size} {steps} {text}"
-    trajectory = load(around.cached(key, invert, {}))["trajectory"].to(model.device)
+    trajectory = kept_trajectory(
+        model,
+        around,
+        request.image,
+        request.size,
+        guidance,
+        steps,
+        key=f"unguided {request.image.upload} {request.size} {steps} {text}",
+        note={},
+        after_step=inverted,
+    )
     for step, timestep in enumerate(scheduler_for(model, steps).timesteps):
         with watch(step):
             predict(model, trajectory[step, None], timestep, guidance)

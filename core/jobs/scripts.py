@@ -112,10 +112,12 @@ return 1
 """
 
 # KEYS: job, published.  ARGV: fence, artifact.
-# Adds a file to those of a running attempt. Returns 0 if it has been superseded.
+# Adds a file to those of a running attempt, once: who hears no answer asks again. Returns 0 if it
+# has been superseded.
 PUBLISH = """
 if redis.call('HGET', KEYS[1], 'status') ~= '"running"' then return 0 end
 if redis.call('HGET', KEYS[1], 'attempt') ~= ARGV[1] then return 0 end
+if redis.call('LINDEX', KEYS[2], -1) == ARGV[2] then return 1 end
 redis.call('RPUSH', KEYS[2], ARGV[2])
 redis.call('HINCRBY', KEYS[1], 'revision', 1)
 return 1

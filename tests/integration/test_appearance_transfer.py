@@ -4,30 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 from PIL import Image
-from rich.console import Console
-
-from cli.local import LocalStack
-from core.contract.settings import Settings
-from tests.tiny_models import models_file
 
 PATH = "/v1/appearance-transfer"
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    folder = tmp_path_factory.mktemp("stack")
-    settings = Settings(data_dir=folder / "data", models_file=models_file(folder), port=0)
-    with (
-        LocalStack(settings, workers=1, console=Console(quiet=True)) as stack,
-        httpx.Client(base_url=stack.url, timeout=120) as client,
-    ):
-        yield client
 
 
 def picture(level: int) -> bytes:
@@ -37,8 +20,8 @@ def picture(level: int) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def body(client: httpx.Client) -> dict[str, Any]:
-    upload = client.post("/v1/images", files={"file": ("structure.png", picture(90))}).json()
+def body(live: httpx.Client) -> dict[str, Any]:
+    upload = live.post("/v1/images", files={"file": ("structure.png", picture(90))}).json()
     inline = "data:image/png;base64," + base64.b64encode(picture(30)).decode()
     return {
         "structure": {"upload": upload["id"]},
@@ -50,8 +33,8 @@ def body(client: httpx.Client) -> dict[str, Any]:
     }
 
 
-def finished(client: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
-    answer = client.post(PATH, json=body, headers={"Prefer": "wait=60"}).raise_for_status()
+def finished(live: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
+    answer = live.post(PATH, json=body, headers={"Prefer": "wait=60"}).raise_for_status()
     job: dict[str, Any] = answer.json()
     assert job["status"] == "succeeded", job["error"]
     return job
@@ -59,9 +42,9 @@ def finished(client: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.timeout(400)
 def test_a_job_gives_every_artifact_and_a_second_one_skips_the_inversions(
-    client: httpx.Client, body: dict[str, Any]
+    live: httpx.Client, body: dict[str, Any]
 ) -> None:
-    first = finished(client, body)
+    first = finished(live, body)
     kinds = {artifact["name"]: artifact["kind"] for artifact in first["artifacts"]}
     assert kinds == {
         "output.png": "output",
@@ -76,7 +59,7 @@ def test_a_job_gives_every_artifact_and_a_second_one_skips_the_inversions(
     assert first["request"]["appearance"]["upload"].startswith("img_")
     assert "inverting" in first["measures"]["stages"]
     assert set(first["measures"]["subject_areas"]) == {"structure", "appearance"}
-    second = finished(client, first["request"])
+    second = finished(live, first["request"])
     assert "inverting" not in second["measures"]["stages"]
     digests = [[a["sha256"] for a in job["artifacts"]] for job in (first, second)]
     assert digests[0] == digests[1]
@@ -84,18 +67,18 @@ def test_a_job_gives_every_artifact_and_a_second_one_skips_the_inversions(
 
 @pytest.mark.timeout(400)
 def test_a_subject_that_is_not_found_is_a_warning_in_the_job(
-    client: httpx.Client, body: dict[str, Any]
+    live: httpx.Client, body: dict[str, Any]
 ) -> None:
     # The domain is beyond the 16 tokens that this model's text encoder reads.
     prompt = "a b c d e f g h i j k l m n o p animal"
-    job = finished(client, body | {"prompt": prompt})
+    job = finished(live, body | {"prompt": prompt})
     assert job["warnings"][0]["code"] == "mask-empty"
     assert "structure" in job["warnings"][0]["detail"]
 
 
-def test_what_is_wrong_is_said_at_once(client: httpx.Client, body: dict[str, Any]) -> None:
+def test_what_is_wrong_is_said_at_once(live: httpx.Client, body: dict[str, Any]) -> None:
     wrong = body | {"structure": {"upload": "img_" + 32 * "0"}}
     for sent, pointer in ((wrong, "/structure"), (body | {"domain": ""}, "/domain")):
-        answer = client.post(PATH, json=sent)
+        answer = live.post(PATH, json=sent)
         assert answer.status_code == 422
         assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]

@@ -4,30 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 from PIL import Image
-from rich.console import Console
-
-from cli.local import LocalStack
-from core.contract.settings import Settings
-from tests.tiny_models import models_file
 
 PATH = "/v1/segmentation"
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    folder = tmp_path_factory.mktemp("stack")
-    settings = Settings(data_dir=folder / "data", models_file=models_file(folder), port=0)
-    with (
-        LocalStack(settings, workers=1, console=Console(quiet=True)) as stack,
-        httpx.Client(base_url=stack.url, timeout=120) as client,
-    ):
-        yield client
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +21,8 @@ def body() -> dict[str, Any]:
     return {"image": {"data": inline}, "labels": ["cat"], "seed": 4, "output": {"format": "jpeg"}}
 
 
-def finished(client: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    answer = client.post(path, json=body, headers={"Prefer": "wait=60"}).raise_for_status()
+def finished(live: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    answer = live.post(path, json=body, headers={"Prefer": "wait=60"}).raise_for_status()
     job: dict[str, Any] = answer.json()
     assert job["status"] == "succeeded", job["error"]
     return job
@@ -47,9 +30,9 @@ def finished(client: httpx.Client, path: str, body: dict[str, Any]) -> dict[str,
 
 @pytest.mark.timeout(400)
 def test_a_job_gives_every_artifact_and_a_second_one_skips_the_inversion(
-    client: httpx.Client, body: dict[str, Any]
+    live: httpx.Client, body: dict[str, Any]
 ) -> None:
-    first = finished(client, PATH, body)
+    first = finished(live, PATH, body)
     kinds = {artifact["name"]: artifact["kind"] for artifact in first["artifacts"]}
     assert kinds == {
         "segments.png": "segments",  # exact values, so no JPEG
@@ -66,24 +49,24 @@ def test_a_job_gives_every_artifact_and_a_second_one_skips_the_inversion(
     assert {segment["value"] for segment in found["segments"]} == numbers
     assert len(first["measures"]["segments"]) == len(numbers)
     assert first["request"]["prompt"] == "a cat"
-    second = finished(client, PATH, first["request"])
+    second = finished(live, PATH, first["request"])
     assert "inverting" not in second["measures"]["stages"]
     digests = [[a["sha256"] for a in job["artifacts"]] for job in (first, second)]
     assert digests[0] == digests[1]
 
 
-def test_what_is_wrong_is_said_at_once(client: httpx.Client, body: dict[str, Any]) -> None:
+def test_what_is_wrong_is_said_at_once(live: httpx.Client, body: dict[str, Any]) -> None:
     wrong = {"image": {"upload": "img_" + 32 * "0"}}
     unknown = {"prompt": "a cat", "labels": ["dog"]}
     for sent, pointer in ((wrong, "/image"), (unknown, "/labels/0"), ({}, "/prompt")):
-        answer = client.post(PATH, json=sent)
+        answer = live.post(PATH, json=sent)
         assert answer.status_code == 422
         assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
 
 
-def test_attention_maps_come_as_pictures_and_arrays(client: httpx.Client) -> None:
+def test_attention_maps_come_as_pictures_and_arrays(live: httpx.Client) -> None:
     asked = {"prompt": "a cat", "queries": [[5, 60]], "seed": 1}
-    job = finished(client, "/v1/attention-maps", asked)
+    job = finished(live, "/v1/attention-maps", asked)
     names = [artifact["name"] for artifact in job["artifacts"]]
     assert names == [
         "image.png",
@@ -96,16 +79,16 @@ def test_attention_maps_come_as_pictures_and_arrays(client: httpx.Client) -> Non
     ]
 
 
-def test_layers_that_the_model_lacks_are_refused_with_the_request(client: httpx.Client) -> None:
-    answer = client.post("/v1/attention-maps", json={"prompt": "a cat", "layers": [1, 99]})
+def test_layers_that_the_model_lacks_are_refused_with_the_request(live: httpx.Client) -> None:
+    answer = live.post("/v1/attention-maps", json={"prompt": "a cat", "layers": [1, 99]})
     assert answer.status_code == 422
     fault = {"pointer": "/layers/1", "detail": "Expected a layer from 1 to 4, as tiny has."}
     assert answer.json()["errors"] == [fault]
 
 
-def test_a_style_aligned_job_shows_what_was_seen_of_its_pictures(client: httpx.Client) -> None:
+def test_a_style_aligned_job_shows_what_was_seen_of_its_pictures(live: httpx.Client) -> None:
     asked = {"prompts": ["a cat"], "inspect": {"segments": 2}, "seed": 1}
-    job = finished(client, "/v1/style-aligned", asked)
+    job = finished(live, "/v1/style-aligned", asked)
     assert [artifact["name"] for artifact in job["artifacts"]] == [
         "reference.png",
         "image-000-heat-cat.png",
@@ -115,7 +98,7 @@ def test_a_style_aligned_job_shows_what_was_seen_of_its_pictures(client: httpx.C
         "grid.png",
     ]
     asked["inspect"] = {"segments": 1, "words": []}
-    answer = client.post("/v1/style-aligned", json=asked)
+    answer = live.post("/v1/style-aligned", json=asked)
     assert answer.status_code == 422
     pointers = {error["pointer"] for error in answer.json()["errors"]}
     assert pointers == {"/inspect/segments", "/inspect/words"}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from core.contract.images import Upload
 from core.contract.pictures import Surroundings
 from core.contract.requests import settled
 from core.contract.style_aligned import StyleAlignedRequest
 from core.diffusion.control import Control, active_steps, control_pixels, depths, edges
+from core.diffusion.fitting import fitted
 from core.diffusion.model import DiffusionModel
 
 
@@ -32,10 +33,10 @@ def control_maps(
     for number in numbers:
         image = control.image_of(number)
         assert isinstance(image, Upload)
-        fitted = ImageOps.fit(around.image(image), size, Image.Resampling.LANCZOS)
+        seen = fitted(around.image(image), size, "crop").image
         if control.preprocess:
-            fitted = edges(fitted) if control.type == "canny" else depths(model, fitted)
-        maps.append(fitted)
+            seen = edges(seen) if control.type == "canny" else depths(model, seen)
+        maps.append(seen)
     return maps
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
-from safetensors.torch import load, save
 from torch import Tensor
 
 from core.algorithms.style_aligned.plans import Layers, following_plan, remembering_plan
@@ -31,8 +29,7 @@ from core.diffusion.denoise import (
     scheduler_for,
     starting_noise,
 )
-from core.diffusion.images import encode_image
-from core.diffusion.inversion import ddim_inversion
+from core.diffusion.inversion import kept_trajectory
 from core.diffusion.model import DiffusionModel
 from core.diffusion.prompts import encode_prompts
 
@@ -83,14 +80,8 @@ def leaders_of(
             assert isinstance(reference, ImageReference)
             leader = _given(model, request, reference, around)
         mask = None if reference.mask is None else _mask(around, reference.mask)
-        leaders.append(_weighted(leader, reference.weight, mask))
+        leaders.append(replace(leader, weight=reference.weight, mask=mask))
     return leaders
-
-
-def _weighted(leader: Leader, weight: float, mask: Tensor | None) -> Leader:
-    return Leader(
-        leader.guidance, leader.start, leader.hold, weight, leader.strength, mask, leader.about
-    )
 
 
 def _drawn(
@@ -114,22 +105,24 @@ def _given(
     image = reference.image
     assert isinstance(image, Upload)
 
-    def invert() -> bytes:
-        def report(step: int, latents: Tensor) -> Tensor:
-            done = Progress(stage="inverting", step=step + 1, steps=steps, fraction=0.0)
-            around.report(done)
-            return latents
+    def told(step: int, latents: Tensor) -> Tensor:
+        around.report(Progress(stage="inverting", step=step + 1, steps=steps, fraction=0.0))
+        return latents
 
-        fitted = ImageOps.fit(around.image(image), size, Image.Resampling.LANCZOS)
-        guidance = _guidance(model, reference.prompt, "", INVERSION_GUIDANCE)
-        trajectory = ddim_inversion(model, encode_image(model, fitted), guidance, steps, report)
-        return save({"trajectory": trajectory.cpu()})
-
-    key = f"{image.upload} {size} {steps} {reference.prompt}"
     width, height = size
     note = {"image": image.upload, "prompt": reference.prompt, "steps": steps}
-    kept = around.cached(key, invert, note | {"width": width, "height": height})
-    trajectory = load(kept)["trajectory"].to(model.device)
+    inverting = _guidance(model, reference.prompt, "", INVERSION_GUIDANCE)
+    trajectory = kept_trajectory(
+        model,
+        around,
+        image,
+        size,
+        inverting,
+        steps,
+        key=f"{image.upload} {size} {steps} {reference.prompt}",
+        note=note | {"width": width, "height": height},
+        after_step=told,
+    )
     start, hold = follow(trajectory, settled(reference.skip))
     scale = settled(request.sampling.guidance_scale)
     guidance = _guidance(model, reference.prompt, "", scale)

@@ -334,3 +334,14 @@ def test_only_the_last_attempt_may_put_another_request_in_place(store: JobStore,
     assert second.job.request == job.request | {"style": "first"}
     with pytest.raises(AttemptSuperseded):
         store.keep_request(first, LEASE, job.request | {"style": "late"})
+
+
+def test_a_file_whose_publication_was_not_answered_is_published_once(
+    store: JobStore, job: Job, redis: Redis
+) -> None:
+    claim = claimed(store, job)
+    other = GRID.model_copy(update={"name": "image-000.png"})
+    for file in (GRID, GRID, other, other):
+        store.publish(claim, file)
+    assert store.get(job.id).artifacts == (GRID, other)
+    assert redis.llen(f"attention-please:job:{job.id}:published") == 2
