@@ -21,8 +21,10 @@ def submit_request(
     """
     request = json.loads(body.read_bytes())
     with Client(url, key) as client:
-        # Which techniques there are, and what they take, is for the service to say.
-        job = client.submit(cast(Any, technique), request)
+        # A service that does not answer is tried for a while: say what is going on.
+        with console.status(f"Submitting to {url} …"):
+            # Which techniques there are, and what they take, is for the service to say.
+            job = client.submit(cast(Any, technique), request)
         console.print(job.id, highlight=False)
         with progress_bar(console, technique) as report:
             job = client.wait(job, on_progress=report)
