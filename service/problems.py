@@ -47,6 +47,7 @@ STATUSES = {
     "out-of-memory": 507,
     "numerics": 500,
     "model-unavailable": 503,
+    "storage-unavailable": 503,
     "image-unreachable": 502,
     "worker-lost": 503,
     "attempt-superseded": 409,
@@ -181,6 +182,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _parameter_error)
     for away in _BROKER_IS_AWAY:
         app.add_exception_handler(away, _broker_error)
+    app.add_exception_handler(OSError, _storage_error)
 
 
 async def _domain_error(request: Request, error: Exception) -> JSONResponse:
@@ -234,6 +236,11 @@ async def _parameter_error(request: Request, error: Exception) -> JSONResponse:
 async def _broker_error(request: Request, error: Exception) -> JSONResponse:
     _log.warning("the broker does not answer: %s", error)
     return respond(of_request(Unavailable("The job queue does not answer. Try again."), request))
+
+
+async def _storage_error(request: Request, error: Exception) -> JSONResponse:
+    _log.error("the storage failed", exc_info=error)
+    return respond(of_request(Unavailable("The storage does not answer. Try again."), request))
 
 
 def _type(code: str) -> str:

@@ -136,7 +136,7 @@ def main(settings: Settings, parent: int) -> None:
     store_connection = connect(settings.redis_url)
     _await_broker(store_connection)  # before the models: they take long to load for nothing
     catalog = load_catalog(settings.models_file)
-    models = WarmModels(catalog, best_device(settings.device))
+    models = WarmModels(catalog, best_device(settings.device), settings.max_models)
     for name in (catalog.default,) if settings.warm_models is None else settings.warm_models:
         models.get(name)
     runner = Runner(

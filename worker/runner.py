@@ -29,6 +29,7 @@ from core.contract.errors import (
     JobFailure,
     NotFound,
     OutOfMemory,
+    StorageUnavailable,
 )
 from core.contract.jobs import Job, Progress
 from core.contract.requests import JobRequest
@@ -166,9 +167,16 @@ class Runner:
         with closing(execute(technique, model, request, around)) as files:
             for artifact, data in files:
                 stages.enter("storing")
-                self.places.artifacts.put(job.id, claim.attempt, artifact.name, data)
+                self._store(claim, artifact.name, data)
                 made = artifact.model_copy(update={"attempt": claim.attempt})
                 self._patiently(partial(self.store.publish, claim, made))
+
+    def _store(self, claim: Claim, name: str, data: bytes) -> None:
+        try:
+            self.places.artifacts.put(claim.job.id, claim.attempt, name, data)
+        except OSError as error:
+            log.error("file %s of job %s not stored: %s", name, claim.job.id, error)
+            raise StorageUnavailable("A file of the job could not be stored.") from error
 
     def _with_images(self, claim: Claim, request: JobRequest, stages: _Stages) -> JobRequest:
         """The request with its pictures fetched; the record names them where they are from now."""

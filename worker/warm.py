@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 
 import torch
@@ -13,20 +14,36 @@ log = logging.getLogger(__name__)
 
 
 class WarmModels:
-    """Loads a model when it is first asked for and keeps it."""
+    """Loads a model when it is first asked for and keeps it, until too many others were."""
 
-    def __init__(self, catalog: ModelCatalog, device: torch.device) -> None:
+    def __init__(
+        self, catalog: ModelCatalog, device: torch.device, most: int | None = None
+    ) -> None:
         self.catalog = catalog
         self.device = device
+        self.most = most
         self._loaded: dict[str, DiffusionModel] = {}
+        """The least recently used first."""
 
     def get(self, name: str | None) -> DiffusionModel:
         """The model called `name`, or the default. Raises InvalidRequest or ModelUnavailable."""
         spec = self.catalog.resolve(name)
-        if spec.name not in self._loaded:
+        model = self._loaded.pop(spec.name, None)
+        if model is None:
+            # Before the new one is loaded: the two need not fit beside each other.
+            while self.most is not None and len(self._loaded) >= self.most:
+                self._forget(next(iter(self._loaded)))
             log.info("loading %s on %s", spec.name, self.device)
-            self._loaded[spec.name] = load_model(spec, self.device)
-        return self._loaded[spec.name]
+            model = load_model(spec, self.device)
+        self._loaded[spec.name] = model
+        return model
+
+    def _forget(self, name: str) -> None:
+        log.info("%s makes room for another model", name)
+        del self._loaded[name]
+        gc.collect()  # a pipeline refers to itself
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def names(self) -> tuple[str, ...]:
         """The models that are loaded."""

@@ -18,6 +18,7 @@
         ├── DeadlineExceeded
         ├── OutOfMemory
         ├── NumericsFailure   not-a-number where pictures should be
+        ├── StorageUnavailable  the disk is full, or does not answer
         ├── ModelUnavailable  the model can't be loaded
         ├── ImageUnreachable  a picture named by its URL could not be fetched
         ├── WorkerLost        its workers died, as often as it was tried
@@ -175,6 +176,12 @@ class OutOfMemory(JobFailure):
 class NumericsFailure(JobFailure):
     code = "numerics"
     title = "The model produced no usable numbers"
+
+
+class StorageUnavailable(JobFailure):
+    code = "storage-unavailable"
+    title = "The job's files can't be stored"
+    retryable = True
 
 
 class ModelUnavailable(JobFailure):

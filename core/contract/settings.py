@@ -72,6 +72,12 @@ class Settings(BaseSettings):
         default=None,
         description="Models a worker loads before its first job. Default: the default model.",
     )
+    max_models: int | None = Field(
+        default=None,
+        ge=1,
+        description="Models a worker holds at once; the least recently used makes room. Default: "
+        "all that were asked for.",
+    )
     lease_seconds: float = Field(
         default=6.0, gt=0, description="A running job without a heartbeat this long is lost."
     )

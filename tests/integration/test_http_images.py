@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from core.jobs.store import JobStore
+from core.storage import images
 
 
 def picture() -> bytes:
@@ -98,3 +100,16 @@ def test_an_upload_that_is_no_picture_is_422(client: httpx.Client, data: bytes) 
 
 def test_references_are_listed_empty_before_any_job(client: httpx.Client) -> None:
     assert client.get("/v1/references").json() == {"references": []}
+
+
+def test_a_full_disk_is_503_and_tells_no_path(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/srv/data")
+
+    monkeypatch.setattr(images, "write_whole", full)
+    answer = client.post("/v1/images", files={"file": ("any.png", picture())})
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert int(answer.headers["retry-after"]) > 0
+    assert "/srv" not in answer.text

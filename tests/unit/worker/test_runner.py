@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,6 +26,7 @@ from core.jobs.record import RUNNING
 from core.jobs.store import Claim, JobStore
 from core.outbound.guard import Guard
 from core.outbound.rules import Rules
+from core.storage import disk
 from core.storage.places import Places
 from tests.tiny_models import models_file
 from tests.web import respond, web_server
@@ -253,3 +255,25 @@ def test_a_job_that_asks_for_previews_leaves_none_behind_and_draws_the_same(
     assert made[0] == made[1]
     assert len(shown) == 4
     assert all(max(size) <= 256 for size in shown)
+
+
+def test_a_full_disk_fails_the_job_with_its_own_code_and_spares_the_next(
+    runner: Runner, job: Job, new_job: NewJob, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/srv/data")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(disk, "write_whole", full)
+        runner.run(job.id)
+    error = store.get(job.id).error
+    assert error is not None
+    assert (error.code, error.retryable, "/srv" in error.detail) == (
+        "storage-unavailable",
+        True,
+        False,
+    )
+    again = new_job().model_copy(update={"request": job.request})
+    store.create(again)
+    runner.run(again.id)
+    assert store.get(again.id).status == "succeeded"
