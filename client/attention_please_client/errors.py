@@ -157,6 +157,10 @@ class NumericsFailure(ServiceProblem):
     code = "numerics"
 
 
+class StorageUnavailable(ServiceProblem):
+    code = "storage-unavailable"
+
+
 class ModelUnavailable(ServiceProblem):
     code = "model-unavailable"
 
