@@ -45,13 +45,13 @@ local function tell(published, deliveries, outbox, id, to, now)
 end
 """
 
-# KEYS: job, line, flows, owners, running, published, deadlines, deliveries, outbox.  ARGV: id, to,
-# allowed from
-# (",a,b,"), fence or "", lease seconds, "1" to move only a job whose lease is over, unix time at
-# which to forget it or "", then pairs.
+# KEYS: job, line, flows, owners, running, published, deadlines, deliveries, outbox, tally, dead.
+# ARGV: id, to, allowed from (",a,b,"), fence or "", lease seconds, "1" to move only a job whose
+# lease is over, unix time at which to forget it or "", "1" to keep it among the dead, then pairs.
 # Returns {the status found, the attempt it now has}; nothing changed unless that status is
 # among the allowed ones and the fence fits. A job that goes back into its line is the next. What
-# a webhook is to be told goes into the outbox in this same step.
+# a webhook is to be told goes into the outbox in this same step, and an end into the tally. The
+# dead are scored by when their records go, and leave with the next one that comes after that.
 MOVE = (
     _LEAVE
     + _TELL
@@ -80,10 +80,16 @@ elseif ARGV[2] == 'queued' then
   redis.call('HINCRBY', KEYS[4], owner, 1)
 else
   redis.call('ZREM', KEYS[7], ARGV[1])
+  local technique = cjson.decode(redis.call('HGET', KEYS[1], 'technique'))
+  redis.call('HINCRBY', KEYS[10], 'ended ' .. technique .. ' ' .. ARGV[2], 1)
+end
+if ARGV[8] == '1' then
+  redis.call('ZREMRANGEBYSCORE', KEYS[11], '-inf', now)
+  redis.call('ZADD', KEYS[11], ARGV[7], ARGV[1])
 end
 redis.call('HSET', KEYS[1], 'status', '"' .. ARGV[2] .. '"')
 redis.call('HINCRBY', KEYS[1], 'revision', 1)
-if #ARGV > 7 then redis.call('HSET', KEYS[1], unpack(ARGV, 8)) end
+if #ARGV > 8 then redis.call('HSET', KEYS[1], unpack(ARGV, 9)) end
 tell(KEYS[6], KEYS[8], KEYS[9], ARGV[1], ARGV[2], now)
 if ARGV[7] ~= '' then
   redis.call('EXPIREAT', KEYS[1], ARGV[7])
