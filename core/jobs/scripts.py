@@ -118,10 +118,12 @@ return 1
 """
 
 # KEYS: job, published.  ARGV: fence, artifact.
-# Adds a file to those of a running attempt. Returns 0 if it has been superseded.
+# Adds a file to those of a running attempt, once, also where a call whose answer was lost is made
+# again. Returns 0 if it has been superseded.
 PUBLISH = """
 if redis.call('HGET', KEYS[1], 'status') ~= '"running"' then return 0 end
 if redis.call('HGET', KEYS[1], 'attempt') ~= ARGV[1] then return 0 end
+if redis.call('LINDEX', KEYS[2], -1) == ARGV[2] then return 1 end
 redis.call('RPUSH', KEYS[2], ARGV[2])
 redis.call('HINCRBY', KEYS[1], 'revision', 1)
 return 1
@@ -141,8 +143,11 @@ return 1
 # in unix seconds or "", then pairs.
 # Records a new job, and in the same step that the idempotency key is used, unless too many wait.
 # Returns {"", ""}, or {"kept", what was kept for the key before}, {"full", how many wait} or
-# {"owner full", how many of the owner's}, in which cases nothing is recorded.
+# {"owner full", how many of the owner's}, in which cases nothing is recorded. A call whose answer
+# was lost may be made again: by then the job may have begun. The two oldest of the owner's jobs
+# are let go from their list where they have expired, so that it doesn't grow for ever.
 CREATE = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return {'', ''} end
 if ARGV[3] ~= '' then
   local kept = redis.call('GET', KEYS[6])
   if kept then return {'kept', kept} end
@@ -163,17 +168,26 @@ redis.call('ZADD', KEYS[2], place, ARGV[1])
 redis.call('HINCRBY', KEYS[4], ARGV[5], 1)
 if ARGV[10] ~= '' then redis.call('ZADD', KEYS[7], ARGV[10], ARGV[1]) end
 redis.call('HSET', KEYS[1], unpack(ARGV, 11))
+local prefix = string.sub(KEYS[1], 1, -#ARGV[1] - 1)
+for _, entry in ipairs(redis.call('ZRANGE', KEYS[5], 0, 1)) do
+  local id = string.sub(entry, string.find(entry, ':', 1, true) + 1)
+  if redis.call('EXISTS', prefix .. id) == 0 then redis.call('ZREM', KEYS[5], entry) end
+end
 redis.call('ZADD', KEYS[5], 0, ARGV[2])
 return {'', ''}
 """
 
-# KEYS: line.  ARGV: prefix of the keys of jobs.
+# KEYS: line, flows, owners.  ARGV: prefix of the keys of jobs.
 # The id of who is next, or "". Whatever else is in the line, such as a job whose record was
-# lost, is taken out of it, so that it keeps nobody waiting.
+# lost, is taken out of it, so that it keeps nobody waiting; once the line is empty it counts
+# against no owner either.
 NEXT = """
 while true do
   local id = redis.call('ZRANGE', KEYS[1], 0, 0)[1]
-  if not id then return '' end
+  if not id then
+    redis.call('DEL', KEYS[2], KEYS[3])
+    return ''
+  end
   if redis.call('HGET', ARGV[1] .. id, 'status') == '"queued"' then return id end
   redis.call('ZREM', KEYS[1], id)
 end

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from PIL import Image
 
 from core import catalog
-from core.contract.jobs import Job, Progress
+from core.contract.jobs import Job, Progress, new_job_id
 from core.contract.models import load_catalog
 from core.jobs.queue import JobQueue
 from core.jobs.record import RUNNING
@@ -101,10 +101,11 @@ def test_an_unforeseen_error_is_internal_outside_and_told_to_the_log(
 def test_a_job_past_its_deadline_fails_at_the_next_step(
     runner: Runner, job: Job, store: JobStore
 ) -> None:
-    late = job.model_copy(update={"deadline_at": datetime.now(UTC) - timedelta(seconds=1)})
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    late = job.model_copy(update={"id": new_job_id(), "deadline_at": past})
     store.create(late)
-    runner.run(job.id)
-    error = store.get(job.id).error
+    runner.run(late.id)
+    error = store.get(late.id).error
     assert error is not None
     assert error.code == "deadline-exceeded"
 
@@ -149,12 +150,13 @@ def test_a_run_is_a_span_of_the_submitters_trace_with_one_for_each_stage(
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(runner_module, "tracer", provider.get_tracer("test"))
-    traced = job.model_copy(update={"trace": {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}})
+    trace = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    traced = job.model_copy(update={"id": new_job_id(), "trace": trace})
     store.create(traced)
-    runner.run(job.id)
+    runner.run(traced.id)
     *stages, run = exporter.get_finished_spans()
     assert run.name == "run style-aligned"
-    assert (run.attributes or {})["job.id"] == job.id
+    assert (run.attributes or {})["job.id"] == traced.id
     assert run.parent is not None
     assert (run.parent.trace_id, run.parent.span_id) == (int("a" * 32, 16), int("b" * 16, 16))
     assert {span.name for span in stages} == {"loading", "denoising", "decoding", "storing"}
