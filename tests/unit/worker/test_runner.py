@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from PIL import Image
 
 from core import catalog
+from core.contract.errors import NumericsFailure
 from core.contract.jobs import Job, Progress, new_job_id
 from core.contract.models import load_catalog
 from core.jobs.queue import JobQueue
@@ -255,3 +256,17 @@ def test_a_job_that_asks_for_previews_leaves_none_behind_and_draws_the_same(
     assert made[0] == made[1]
     assert len(shown) == 4
     assert all(max(size) <= 256 for size in shown)
+
+
+@pytest.mark.parametrize("error", [NumericsFailure("NaN."), torch.OutOfMemoryError("CUDA")])
+def test_a_preview_that_can_not_be_drawn_ends_no_job(
+    runner: Runner, job: Job, store: JobStore, error: Exception
+) -> None:
+    def draw() -> Image.Image:
+        raise error
+
+    claim = store.claim(job.id, 5.0)
+    assert claim
+    offered = previews.Previews(store, runner.places.artifacts, claim, 5.0)
+    offered.offer(draw)
+    assert not runner.places.artifacts.root.exists()
