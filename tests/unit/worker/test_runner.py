@@ -112,7 +112,11 @@ def test_a_job_past_its_deadline_fails_at_the_next_step(
 
 
 def test_memory_that_runs_out_fails_with_what_would_help(
-    runner: Runner, job: Job, store: JobStore, monkeypatch: pytest.MonkeyPatch
+    runner: Runner,
+    job: Job,
+    store: JobStore,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def hungry(*_: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -122,6 +126,7 @@ def test_memory_that_runs_out_fails_with_what_would_help(
     error = store.get(job.id).error
     assert error is not None
     assert (error.code, "CUDA" in error.detail) == ("out-of-memory", False)
+    assert f"job {job.id} failed as out-of-memory" in caplog.text
 
 
 def test_a_superseded_attempt_commits_nothing(
