@@ -13,6 +13,7 @@ import typer
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from rich.console import Console
+from rich.markup import escape
 
 from cli.jobs import app as jobs
 from core.contract.settings import Settings
@@ -148,7 +149,8 @@ def doctor() -> None:
     findings = examine(_settings())
     for finding in findings:
         mark = "[green]ok[/green]     " if finding.fine else "[red]missing[/red]"
-        console.print(f"{mark} {finding.what}: {finding.detail}", highlight=False)
+        told = escape(f"{finding.what}: {finding.detail}")  # [tracing] is no markup
+        console.print(f"{mark} {told}", highlight=False)
     if not all(finding.fine or finding.optional for finding in findings):
         raise typer.Exit(1)
 

@@ -22,6 +22,7 @@ from service.documentation import Responses, problem_responses
 
 router = APIRouter(tags=["Health"])
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _SUCCESS: Responses = {
     200: {
@@ -51,6 +52,7 @@ class HttpMetrics:
 
     def count(self, method: str, route: str, status: int | None, seconds: float) -> None:
         """Count one request. route: the path's template, so that ids make no series."""
+        method = method if method in _METHODS else "other"  # callers may send any word
         self._requests.labels(method, route, str(status or "none")).inc()
         self._seconds.labels(method, route).observe(seconds)
 

@@ -7,10 +7,12 @@ import logging
 import time
 from collections.abc import Callable
 
+import torch
 from PIL import Image
 from redis.exceptions import RedisError
 
 from core.contract.artifacts import PREVIEW, ArtifactStore
+from core.contract.errors import NumericsFailure
 from core.jobs.store import Claim, JobStore
 
 log = logging.getLogger(__name__)
@@ -34,14 +36,19 @@ class Previews:
         """Keep what `draw` makes, unless the last one is from just now. No failure ends a job."""
         if time.monotonic() - self._last < _EVERY_SECONDS:
             return
-        data = io.BytesIO()
-        image = draw()
-        image.thumbnail((_SIDE, _SIDE))
-        image.save(data, "JPEG", quality=80)
-        self._last, self._count = time.monotonic(), self._count + 1
         job_id, attempt = self._claim.job.id, self._claim.attempt
         try:
-            self._artifacts.put(job_id, attempt, PREVIEW, data.getvalue())
-            self._store.note_preview(self._claim, self._lease_seconds, self._count)
-        except (OSError, RedisError) as error:
+            self._artifacts.put(job_id, attempt, PREVIEW, _small(draw()))
+            self._store.note_preview(self._claim, self._lease_seconds, self._count + 1)
+            self._count += 1
+        except (OSError, RedisError, NumericsFailure, torch.OutOfMemoryError) as error:
+            # What is expected in the midst of a run may not be drawn where its end can.
             log.warning("no preview of job %s: %s", job_id, error)
+        self._last = time.monotonic()
+
+
+def _small(image: Image.Image) -> bytes:
+    data = io.BytesIO()
+    image.thumbnail((_SIDE, _SIDE))
+    image.save(data, "JPEG", quality=80)
+    return data.getvalue()

@@ -50,7 +50,7 @@ def _give_back(store: JobStore, queue: JobQueue, job: Job, max_attempts: int) ->
     elif job.attempt >= max_attempts:
         lost = WorkerLost(f"The worker died in each of {job.attempt} attempts.")
         if store.fail_lost(job, lost.as_job_error()):
-            log.error("job %s lost its worker %d times: failed", job.id, job.attempt)
+            log.error("job %s failed as %s: %s", job.id, lost.code, lost.detail)
     elif store.requeue_lost(job):
         log.warning("job %s lost its worker in attempt %d: queued again", job.id, job.attempt)
         queue.call_worker()

@@ -300,15 +300,17 @@ def _span_of(claim: Claim) -> AbstractContextManager[Span]:
 def _as_failure(job: Job, error: Exception) -> JobError:
     """The failure as data. What nobody foresaw is told to the log, and to callers only as such."""
     if isinstance(error, JobFailure | InvalidImage | NotFound):
-        log.info("job %s failed: %s", job.id, error.detail)
-        return error.as_job_error()
-    if isinstance(error, torch.OutOfMemoryError):
-        log.warning("job %s ran out of memory", job.id)
-        return OutOfMemory(
+        failure = error.as_job_error()
+    elif isinstance(error, torch.OutOfMemoryError):
+        failure = OutOfMemory(
             "The pictures did not fit into the device's memory: ask for smaller or fewer ones."
         ).as_job_error()
-    log.error("job %s failed unexpectedly", job.id, exc_info=error)
-    return JobError(code=INTERNAL_ERROR, detail="Something went wrong on our side.", retryable=True)
+    else:
+        log.error("job %s failed as %s", job.id, INTERNAL_ERROR, exc_info=error)
+        detail = "Something went wrong on our side."
+        return JobError(code=INTERNAL_ERROR, detail=detail, retryable=True)
+    log.warning("job %s failed as %s: %s", job.id, failure.code, failure.detail)
+    return failure
 
 
 def _queue_seconds(job: Job) -> float:

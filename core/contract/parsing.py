@@ -36,6 +36,8 @@ def parse(model: type[Model], body: bytes) -> Model:
 
 
 def _refuse_twins(pairs: list[tuple[str, Any]]) -> None:
-    names = [name for name, _ in pairs]
-    if twin := next((name for name in names if names.count(name) > 1), None):
-        raise MalformedJson(f"The field {json.dumps(twin[:64])} is there twice in one object.")
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise MalformedJson(f"The field {json.dumps(name[:64])} is there twice in one object.")
+        seen.add(name)

@@ -15,12 +15,12 @@ from core.jobs.store import JobStore
 def dead(store: JobStore) -> list[Job]:
     """The dead whose records are still there, the last one first."""
     found = []
-    for job_id in cast(list[bytes], store.redis.zrevrange(DEAD, 0, -1)):
+    for job_id in cast(list[bytes], store.redis.zrange(DEAD, 0, -1)):
         try:
             found.append(store.get(job_id.decode()))
         except NotFound:
             store.redis.zrem(DEAD, job_id)
-    return found
+    return sorted(found, key=lambda job: job.ended_at or job.created_at, reverse=True)
 
 
 def send_again(store: JobStore, job_id: str) -> Job:

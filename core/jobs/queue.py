@@ -70,7 +70,7 @@ class JobQueue:
 
     def next(self) -> str | None:
         """Id of the job that is to be claimed next."""
-        found: bytes = self._next_script(keys=[self._line], args=[job_key("")])
+        found: bytes = self._next_script(keys=line_keys(self.pool), args=[job_key("")])
         return found.decode() or None
 
     def call_worker(self) -> None:

@@ -16,6 +16,7 @@ RUNNING = PREFIX + "running"
 DEADLINES = PREFIX + "deadlines"
 OUTBOX = PREFIX + "outbox"
 DEAD = PREFIX + "dead"
+TALLY = PREFIX + "tally"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -45,13 +45,13 @@ local function tell(published, deliveries, outbox, id, to, now)
 end
 """
 
-# KEYS: job, line, flows, owners, running, published, deadlines, deliveries, outbox.  ARGV: id, to,
-# allowed from
-# (",a,b,"), fence or "", lease seconds, "1" to move only a job whose lease is over, unix time at
-# which to forget it or "", then pairs.
+# KEYS: job, line, flows, owners, running, published, deadlines, deliveries, outbox, tally, dead.
+# ARGV: id, to, allowed from (",a,b,"), fence or "", lease seconds, "1" to move only a job whose
+# lease is over, unix time at which to forget it or "", "1" to keep it among the dead, then pairs.
 # Returns {the status found, the attempt it now has}; nothing changed unless that status is
 # among the allowed ones and the fence fits. A job that goes back into its line is the next. What
-# a webhook is to be told goes into the outbox in this same step.
+# a webhook is to be told goes into the outbox in this same step, and an end into the tally. The
+# dead are scored by when their records go, and leave with the next one that comes after that.
 MOVE = (
     _LEAVE
     + _TELL
@@ -80,10 +80,16 @@ elseif ARGV[2] == 'queued' then
   redis.call('HINCRBY', KEYS[4], owner, 1)
 else
   redis.call('ZREM', KEYS[7], ARGV[1])
+  local technique = cjson.decode(redis.call('HGET', KEYS[1], 'technique'))
+  redis.call('HINCRBY', KEYS[10], 'ended ' .. technique .. ' ' .. ARGV[2], 1)
+end
+if ARGV[8] == '1' then
+  redis.call('ZREMRANGEBYSCORE', KEYS[11], '-inf', now)
+  redis.call('ZADD', KEYS[11], ARGV[7], ARGV[1])
 end
 redis.call('HSET', KEYS[1], 'status', '"' .. ARGV[2] .. '"')
 redis.call('HINCRBY', KEYS[1], 'revision', 1)
-if #ARGV > 7 then redis.call('HSET', KEYS[1], unpack(ARGV, 8)) end
+if #ARGV > 8 then redis.call('HSET', KEYS[1], unpack(ARGV, 9)) end
 tell(KEYS[6], KEYS[8], KEYS[9], ARGV[1], ARGV[2], now)
 if ARGV[7] ~= '' then
   redis.call('EXPIREAT', KEYS[1], ARGV[7])
@@ -137,8 +143,11 @@ return 1
 # in unix seconds or "", then pairs.
 # Records a new job, and in the same step that the idempotency key is used, unless too many wait.
 # Returns {"", ""}, or {"kept", what was kept for the key before}, {"full", how many wait} or
-# {"owner full", how many of the owner's}, in which cases nothing is recorded.
+# {"owner full", how many of the owner's}, in which cases nothing is recorded. A call whose answer
+# was lost may be made again: by then the job may have begun. The two oldest of the owner's jobs
+# are let go from their list where they have expired, so that it doesn't grow for ever.
 CREATE = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return {'', ''} end
 if ARGV[3] ~= '' then
   local kept = redis.call('GET', KEYS[6])
   if kept then return {'kept', kept} end
@@ -159,17 +168,26 @@ redis.call('ZADD', KEYS[2], place, ARGV[1])
 redis.call('HINCRBY', KEYS[4], ARGV[5], 1)
 if ARGV[10] ~= '' then redis.call('ZADD', KEYS[7], ARGV[10], ARGV[1]) end
 redis.call('HSET', KEYS[1], unpack(ARGV, 11))
+local prefix = string.sub(KEYS[1], 1, -#ARGV[1] - 1)
+for _, entry in ipairs(redis.call('ZRANGE', KEYS[5], 0, 1)) do
+  local id = string.sub(entry, string.find(entry, ':', 1, true) + 1)
+  if redis.call('EXISTS', prefix .. id) == 0 then redis.call('ZREM', KEYS[5], entry) end
+end
 redis.call('ZADD', KEYS[5], 0, ARGV[2])
 return {'', ''}
 """
 
-# KEYS: line.  ARGV: prefix of the keys of jobs.
+# KEYS: line, flows, owners.  ARGV: prefix of the keys of jobs.
 # The id of who is next, or "". Whatever else is in the line, such as a job whose record was
-# lost, is taken out of it, so that it keeps nobody waiting.
+# lost, is taken out of it, so that it keeps nobody waiting; once the line is empty it counts
+# against no owner either.
 NEXT = """
 while true do
   local id = redis.call('ZRANGE', KEYS[1], 0, 0)[1]
-  if not id then return '' end
+  if not id then
+    redis.call('DEL', KEYS[2], KEYS[3])
+    return ''
+  end
   if redis.call('HGET', ARGV[1] .. id, 'status') == '"queued"' then return id end
   redis.call('ZREM', KEYS[1], id)
 end

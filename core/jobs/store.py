@@ -43,6 +43,7 @@ from core.jobs.record import (
     DEADLINES,
     OUTBOX,
     RUNNING,
+    TALLY,
     decode,
     deliveries_key,
     delivery_id,
@@ -54,7 +55,6 @@ from core.jobs.record import (
     pairs,
     published_key,
 )
-from core.jobs.tally import count_end
 
 _STEPS = {"normal": 1.0, "high": 0.1}
 """How far apart jobs of one owner stand in the line: ten urgent ones pass for one."""
@@ -316,6 +316,8 @@ class JobStore:
                 DEADLINES,
                 deliveries_key(job_id),
                 OUTBOX,
+                TALLY,
+                DEAD,
             ],
             args=[
                 job_id,
@@ -325,17 +327,11 @@ class JobStore:
                 lease_seconds,
                 "1" if only_expired else "0",
                 "" if expires_at is None else int(expires_at.timestamp()),
+                "1" if to == "failed" and fields["error"].code in _OF_OURS else "0",
                 *pairs(fields),
             ],
         )
-        if found.decode() not in allowed:
-            return None
-        if to in FINAL:
-            technique = cast(bytes, self.redis.hget(job_key(job_id), "technique"))
-            count_end(self.redis, json.loads(technique), to)
-        if to == "failed" and fields["error"].code in _OF_OURS:
-            self.redis.zadd(DEAD, {job_id: self._now()})
-        return int(attempt)
+        return int(attempt) if found.decode() in allowed else None
 
     def _pool(self, job_id: str) -> str | None:
         found = cast(bytes | None, self.redis.hget(job_key(job_id), "pool"))

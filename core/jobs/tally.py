@@ -1,7 +1,8 @@
 """How many jobs ended how, and how long they waited and ran, counted in the broker.
 
 Counted once for the deployment, whichever worker ran a job, and so the same from every service.
-A process that dies between the end of a job and its count loses the count, and nothing else.
+The script that ends a job counts its end (`scripts.MOVE`). How long it took is counted after that:
+a worker that dies in between loses those figures, and nothing else.
 """
 
 from __future__ import annotations
@@ -13,10 +14,7 @@ from typing import cast
 
 from redis import Redis
 
-from core.contract.jobs import JobStatus
-from core.jobs.record import PREFIX
-
-_TALLY = PREFIX + "tally"
+from core.jobs.record import TALLY
 
 BUCKETS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 """Upper bounds, in seconds."""
@@ -51,11 +49,6 @@ class Tally:
     """Seconds by technique and stage."""
 
 
-def count_end(redis: Redis, technique: str, status: JobStatus) -> None:
-    """Count a job that has ended."""
-    redis.hincrby(_TALLY, f"ended {technique} {status}", 1)
-
-
 def count_run(
     redis: Redis,
     technique: str,
@@ -67,17 +60,17 @@ def count_run(
     with redis.pipeline(transaction=False) as pipe:
         for kind, seconds in (("queue", queue_seconds), ("run", run_seconds)):
             bound = next((str(bound) for bound in BUCKETS if seconds <= bound), "+Inf")
-            pipe.hincrby(_TALLY, f"{kind} {technique} {bound}", 1)
-            pipe.hincrbyfloat(_TALLY, f"{kind} {technique} sum", seconds)
+            pipe.hincrby(TALLY, f"{kind} {technique} {bound}", 1)
+            pipe.hincrbyfloat(TALLY, f"{kind} {technique} sum", seconds)
         for stage, seconds in stages.items():
-            pipe.hincrbyfloat(_TALLY, f"stage {technique} {stage}", seconds)
+            pipe.hincrbyfloat(TALLY, f"stage {technique} {stage}", seconds)
         pipe.execute()
 
 
 def tally(redis: Redis) -> Tally:
     """What was counted so far."""
     found = Tally()
-    for name, value in cast(dict[bytes, bytes], redis.hgetall(_TALLY)).items():
+    for name, value in cast(dict[bytes, bytes], redis.hgetall(TALLY)).items():
         kind, technique, what = name.decode().split(" ")
         match kind:
             case "ended":

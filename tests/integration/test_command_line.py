@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,16 @@ def test_doctor_says_when_the_service_would_refuse_to_listen(
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 1
     assert "keys new" in result.output
+
+
+def test_doctor_names_the_extra_that_traces_want(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(package: str) -> str:
+        if package.startswith("opentelemetry-exporter"):
+            raise PackageNotFoundError
+        return "1"
+
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector.example:4318")
+    monkeypatch.setattr("cli.doctor.version", version)
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert "attention-please[tracing]" in result.output

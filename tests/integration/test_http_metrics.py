@@ -87,6 +87,16 @@ def test_requests_are_counted_by_route_and_not_by_id(settings: Settings) -> None
     assert not any("job_1" in part for name in found for part in name)
 
 
+def test_methods_that_callers_make_up_are_one_series(settings: Settings) -> None:
+    with running_service(settings) as url, httpx.Client(base_url=url) as client:
+        for method in ("BREW", "brew", "WHEN"):
+            client.request(method, "/healthz")
+        found = samples(client)
+    assert found["attention_http_requests_total", "other", "/healthz", "405"] == 3
+    assert found["attention_http_request_seconds_count", "other", "/healthz"] == 3
+    assert not any("BREW" in part for name in found for part in name)
+
+
 def test_metrics_are_answered_while_the_broker_is_away(settings: Settings) -> None:
     deaf = settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
     with running_service(deaf) as url, httpx.Client(base_url=url) as client:

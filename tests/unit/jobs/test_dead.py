@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import pytest
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from typer.testing import CliRunner
 
 from cli.main import app
@@ -15,6 +18,7 @@ from core.contract.jobs import Job
 from core.jobs.dead import dead, send_again
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
+from core.jobs.tally import tally
 
 Fail = Callable[[str], Job]
 
@@ -93,3 +97,34 @@ def test_without_a_broker_an_operator_is_told_so(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("ATTENTION_PLEASE_REDIS_URL", "redis://127.0.0.1:1/0")
     result = CliRunner().invoke(app, ["jobs", "dead"])
     assert (result.exit_code, "No broker answers" in result.output) == (1, True)
+
+
+def test_a_job_that_died_is_kept_and_counted_by_the_step_that_ends_it(
+    store: JobStore, new_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker goes away, or the process, right after the end of a job."""
+    job = new_job()
+    store.create(job)
+    claim = store.claim(job.id, 30)
+    assert claim
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise RedisConnectionError("away")
+
+    with monkeypatch.context() as broker:
+        for command in ("zadd", "hget", "hincrby"):
+            broker.setattr(store.redis, command, away)
+        with suppress(RedisConnectionError):
+            store.fail(claim, JobError(code="worker-lost", detail="Lost.", retryable=True))
+    assert [one.id for one in dead(store)] == [job.id]
+    assert tally(store.redis).ended == {("style-aligned", "failed"): 1}
+
+
+def test_the_dead_whose_records_have_expired_are_not_kept_for_ever(
+    failed: Fail, redis: Redis
+) -> None:
+    expired = failed("worker-lost")
+    redis.delete(f"attention-please:job:{expired.id}")
+    redis.zadd("attention-please:dead", {expired.id: 0})
+    kept = failed("worker-lost")
+    assert redis.zrange("attention-please:dead", 0, -1) == [kept.id.encode()]

@@ -117,6 +117,14 @@ def test_a_job_without_a_record_keeps_nobody_waiting(
     assert claims(queue, store) == [waiting]
 
 
+def test_a_job_without_a_record_is_not_held_against_its_owner(
+    queue: JobQueue, wait: Wait, redis: Redis
+) -> None:
+    redis.delete(f"attention-please:job:{wait()}")
+    assert queue.next() is None
+    assert redis.keys("attention-please:line:*") == []
+
+
 def test_an_empty_line_leaves_nothing_behind(
     queue: JobQueue, store: JobStore, wait: Wait, redis: Redis
 ) -> None:

@@ -309,6 +309,45 @@ def test_of_more_jobs_than_may_wait_none_is_recorded(
     store.create(one_more, room=room)
 
 
+def test_a_submission_whose_answer_was_lost_and_is_made_again_changes_nothing(
+    store: JobStore, queue: JobQueue, new_job: Callable[..., Job]
+) -> None:
+    """The client of the broker repeats a script that it got no answer to."""
+    job = new_job(owner="shop")
+    store.create(job)
+    store.create(job)
+    running = claimed(store, job).job
+    store.create(job)
+    assert store.get(job.id) == running
+    assert queue.waiting() == []
+    store.create(new_job(owner="shop"), room=Room(of_owner=1))
+
+
+def test_a_file_whose_publishing_is_repeated_is_there_once(
+    store: JobStore, job: Job, redis: Redis
+) -> None:
+    claim = claimed(store, job)
+    other = GRID.model_copy(update={"name": "image-000.png"})
+    for file in (other, other, GRID, GRID):
+        store.publish(claim, file)
+    assert redis.llen(f"attention-please:job:{job.id}:published") == 2
+    assert store.get(job.id).artifacts == (other, GRID)
+
+
+def test_the_list_of_an_owners_jobs_lets_go_of_those_that_have_expired(
+    store: JobStore, new_job: Callable[..., Job], redis: Redis
+) -> None:
+    for _ in range(20):
+        job = new_job(owner="shop")
+        store.create(job)
+        redis.delete(f"attention-please:job:{job.id}")
+    kept = new_job(owner="shop")
+    store.create(kept)
+    assert redis.zcard("attention-please:owned:shop") == 1
+    store.create(new_job(owner="shop"))
+    assert redis.zcard("attention-please:owned:shop") == 2
+
+
 def test_an_idempotency_key_that_was_refused_for_want_of_room_can_be_sent_again(
     store: JobStore, new_job: Callable[..., Job]
 ) -> None:

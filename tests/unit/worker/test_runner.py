@@ -19,7 +19,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from PIL import Image
 
 from core import catalog
-from core.contract.jobs import Job, Progress
+from core.contract.errors import NumericsFailure
+from core.contract.jobs import Job, Progress, new_job_id
 from core.contract.models import load_catalog
 from core.jobs.queue import JobQueue
 from core.jobs.record import RUNNING
@@ -103,16 +104,21 @@ def test_an_unforeseen_error_is_internal_outside_and_told_to_the_log(
 def test_a_job_past_its_deadline_fails_at_the_next_step(
     runner: Runner, job: Job, store: JobStore
 ) -> None:
-    late = job.model_copy(update={"deadline_at": datetime.now(UTC) - timedelta(seconds=1)})
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    late = job.model_copy(update={"id": new_job_id(), "deadline_at": past})
     store.create(late)
-    runner.run(job.id)
-    error = store.get(job.id).error
+    runner.run(late.id)
+    error = store.get(late.id).error
     assert error is not None
     assert error.code == "deadline-exceeded"
 
 
 def test_memory_that_runs_out_fails_with_what_would_help(
-    runner: Runner, job: Job, store: JobStore, monkeypatch: pytest.MonkeyPatch
+    runner: Runner,
+    job: Job,
+    store: JobStore,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def hungry(*_: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -122,6 +128,7 @@ def test_memory_that_runs_out_fails_with_what_would_help(
     error = store.get(job.id).error
     assert error is not None
     assert (error.code, "CUDA" in error.detail) == ("out-of-memory", False)
+    assert f"job {job.id} failed as out-of-memory" in caplog.text
 
 
 def test_a_superseded_attempt_commits_nothing(
@@ -151,12 +158,13 @@ def test_a_run_is_a_span_of_the_submitters_trace_with_one_for_each_stage(
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(runner_module, "tracer", provider.get_tracer("test"))
-    traced = job.model_copy(update={"trace": {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}})
+    trace = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    traced = job.model_copy(update={"id": new_job_id(), "trace": trace})
     store.create(traced)
-    runner.run(job.id)
+    runner.run(traced.id)
     *stages, run = exporter.get_finished_spans()
     assert run.name == "run style-aligned"
-    assert (run.attributes or {})["job.id"] == job.id
+    assert (run.attributes or {})["job.id"] == traced.id
     assert run.parent is not None
     assert (run.parent.trace_id, run.parent.span_id) == (int("a" * 32, 16), int("b" * 16, 16))
     assert {span.name for span in stages} == {"loading", "denoising", "decoding", "storing"}
@@ -277,3 +285,17 @@ def test_a_full_disk_fails_the_job_with_its_own_code_and_spares_the_next(
     store.create(again)
     runner.run(again.id)
     assert store.get(again.id).status == "succeeded"
+
+
+@pytest.mark.parametrize("error", [NumericsFailure("NaN."), torch.OutOfMemoryError("CUDA")])
+def test_a_preview_that_can_not_be_drawn_ends_no_job(
+    runner: Runner, job: Job, store: JobStore, error: Exception
+) -> None:
+    def draw() -> Image.Image:
+        raise error
+
+    claim = store.claim(job.id, 5.0)
+    assert claim
+    offered = previews.Previews(store, runner.places.artifacts, claim, 5.0)
+    offered.offer(draw)
+    assert not runner.places.artifacts.root.exists()
