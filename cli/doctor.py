@@ -37,6 +37,21 @@ def examine(settings: Settings) -> list[Finding]:
     return [finding for check in checks for finding in check(settings)]
 
 
+def worker_here(settings: Settings) -> Finding:
+    """Whether a worker of this machine serves its pool; what a container's health check asks."""
+    from redis.exceptions import RedisError
+
+    from core.jobs.broker import connect
+    from core.jobs.workers import alive, is_here
+
+    try:
+        with connect(settings.redis_url) as redis:
+            here = [worker.name for worker in alive(redis, settings.pool) if is_here(worker)]
+    except (RedisError, ValueError):
+        return Finding("worker", False, "no broker answers at ATTENTION_PLEASE_REDIS_URL")
+    return Finding("worker", bool(here), here[0] if here else "none of this machine is alive")
+
+
 def _python(_: Settings) -> list[Finding]:
     fine = sys.version_info >= (3, 11)
     return [Finding("Python", fine, sys.version.split()[0] + ("" if fine else ": 3.11 is needed"))]

@@ -155,6 +155,17 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def healthy() -> None:
+    """Exit with 0 while a worker of this machine tells the broker that it is alive, else with 1."""
+    from cli.doctor import worker_here
+
+    finding = worker_here(_settings())
+    typer.echo(finding.detail)
+    if not finding.fine:
+        raise typer.Exit(1)
+
+
 @keys.command("new")
 def new_key(
     name: Annotated[str, typer.Argument(help="Whose it is, such as shop.")],

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -26,7 +25,7 @@ from core.contract.models import load_catalog
 from core.contract.settings import Settings
 from core.diffusion.model import best_device, quiet_loading
 from core.jobs import workers
-from core.jobs.broker import connect
+from core.jobs.broker import connect, connect_to_block
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
 from core.outbound.guard import Guard
@@ -51,6 +50,8 @@ class WarmWorker(SimpleWorker):  # type: ignore[misc]
     RQ's SimpleWorker sends no heartbeat while a job runs and gives it a lease of its whole
     timeout. Here a thread sends them (`Heart`), with a short one.
     """
+
+    max_connection_wait_time = 2.0  # seconds between looks for a broker that is away, not 60
 
     def get_heartbeat_ttl(self, job: Any, working_time: float = 0.0) -> int:
         """Seconds that RQ's own bookkeeping believes a running job without a heartbeat."""
@@ -151,8 +152,8 @@ def main(settings: Settings, parent: int) -> None:
     serve_with(runner)
     worker = WarmWorker(
         [settings.pool],
-        name=f"{socket.gethostname()}-{os.getpid()}-{int(time.time())}",
-        connection=Redis.from_url(settings.redis_url),
+        name=workers.new_name(),
+        connection=connect_to_block(settings.redis_url),
         serializer="json",
         worker_ttl=_RQ_TTL_SECONDS,
         log_job_description=False,

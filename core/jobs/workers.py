@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import time
 from datetime import datetime
 from typing import cast
 
@@ -25,6 +28,16 @@ class WorkerInfo(BaseModel):
     device: str
     warm_models: tuple[str, ...]
     since: datetime
+
+
+def new_name() -> str:
+    """A name for this process, which no other worker has or had."""
+    return f"{socket.gethostname()}-{os.getpid()}-{int(time.time())}"
+
+
+def is_here(worker: WorkerInfo) -> bool:
+    """Whether the worker runs on this machine, or in this container."""
+    return worker.name.rsplit("-", 2)[0] == socket.gethostname()
 
 
 def announce(redis: Redis, worker: WorkerInfo, ttl_seconds: float) -> None:
