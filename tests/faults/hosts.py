@@ -86,6 +86,7 @@ def network() -> Iterator[Network]:
         _ip("-n", made.name, "link", "set", "here", "master", "br0", "up")
         yield made
     finally:
+        subprocess.run(["ip", "link", "del", port], capture_output=True, check=False)
         for space in (*made.hosts.values(), made.name):
             subprocess.run(["ip", "netns", "del", space], capture_output=True, check=False)
 
