@@ -101,16 +101,14 @@ def _data_dir(settings: Settings) -> list[Finding]:
 
 
 def _broker(settings: Settings) -> list[Finding]:
-    from redis import Redis
     from redis.exceptions import RedisError
 
+    from core.jobs.broker import connect
     from core.jobs.workers import alive
 
     where = "ATTENTION_PLEASE_REDIS_URL"
     try:
-        with Redis.from_url(
-            settings.redis_url, socket_connect_timeout=1, socket_timeout=1
-        ) as redis:
+        with connect(settings.redis_url) as redis:
             redis.ping()
             workers = alive(redis, settings.pool)
     except (RedisError, ValueError):

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import ssl
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
+import trustme
 from redis import Redis
-from redis.connection import SSLConnection, UnixDomainSocketConnection
-from redis.exceptions import AuthenticationError
+from redis.connection import UnixDomainSocketConnection
+from redis.exceptions import AuthenticationError, ConnectionError
 
 from core.jobs.broker import connect, connect_to_block
 
@@ -30,14 +36,46 @@ def test_a_user_and_a_password_can_be_in_the_url(acl_url: str) -> None:
             client.ping()
 
 
-def test_rediss_is_tls_which_checks_the_broker_s_certificate() -> None:
+@pytest.fixture
+def tls_port(redis_url: str, tmp_path: Path) -> Iterator[int]:
+    """The broker behind TLS, with a certificate for `localhost` by the authority in `ca.pem`."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    broker_port = int(redis_url.rpartition(":")[2].partition("/")[0])
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, asks = await asyncio.open_connection("127.0.0.1", broker_port)
+        await asyncio.gather(copy(reader, asks), copy(answers, writer))
+
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0, ssl=context))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield server.sockets[0].getsockname()[1]
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    server.close()
+    loop.run_until_complete(asyncio.sleep(0.05))
+    loop.close()
+
+
+def test_rediss_is_tls_which_checks_the_broker_s_certificate(tls_port: int, tmp_path: Path) -> None:
+    url = f"rediss://localhost:{tls_port}/0"
     for open_client in (connect, connect_to_block):
-        pool = open_client("rediss://u:p@broker:6380/2?ssl_ca_certs=/ca.pem").connection_pool
-        connection = pool.make_connection()
-        assert isinstance(connection, SSLConnection)
-        assert (connection.ca_certs, connection.db) == ("/ca.pem", 2)
-        assert connection.cert_reqs.name == "CERT_REQUIRED"
-        assert connection.check_hostname
+        with open_client(f"{url}?ssl_ca_certs={tmp_path / 'ca.pem'}") as client:
+            assert client.ping()
+        with open_client(url) as client, pytest.raises(ConnectionError, match="CERTIFICATE"):
+            client.ping()
 
 
 def test_a_socket_of_this_machine_will_do() -> None:
