@@ -114,14 +114,18 @@ class Fleet:
         parents = {name: _parent(int(name.split("-")[-2])) for name in names}
         return {host_of[parent]: name for name, parent in parents.items() if parent in host_of}
 
-    def busy(self) -> str:
-        """The one host whose worker has a job in hand."""
+    def busy_hosts(self) -> set[str]:
+        """The hosts whose workers have a job in hand, as far as the broker has heard."""
         with Redis.from_url(self.settings.redis_url) as redis:
-            (host,) = (
+            return {
                 host
                 for host, name in self.alive().items()
                 if redis.hget(f"rq:worker:{name}", "state") == b"busy"
-            )
+            }
+
+    def busy(self) -> str:
+        """The one host whose worker has a job in hand."""
+        (host,) = self.busy_hosts()
         return host
 
 

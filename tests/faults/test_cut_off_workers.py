@@ -86,7 +86,7 @@ def test_the_job_of_a_host_that_is_cut_off_is_done_once_by_another(
     deployment.network.join(lost)
     until("the lost host", lambda: deployment.alive().keys() == {lost, other})
     print(f"joined again: the worker is {before[lost]}, now {deployment.alive()[lost]}")
-    until("its giving up", lambda: not _superseded_still_runs(deployment, lost))
+    until("its giving up", lambda: not deployment.busy_hosts())
     assert looked_at(client, job) == done, "nothing of the attempt that was cut off came to count"
     assert published_files(deployment, job) == len(done["artifacts"])
     folder = deployment.settings.data_dir / "artifacts" / job["id"]
@@ -101,9 +101,3 @@ def test_the_job_of_a_host_that_is_cut_off_is_done_once_by_another(
     assert (done["status"], fingerprints(done)) == ("succeeded", fingerprints(undisturbed))
     until("both hosts", lambda: deployment.alive().keys() == {lost, other})
     assert all(worker.poll() is None for worker in deployment.workers.values())
-
-
-def _superseded_still_runs(deployment: Fleet, host: str) -> bool:
-    with Redis.from_url(deployment.settings.redis_url) as redis:
-        name = deployment.alive().get(host)
-        return name is None or redis.hget(f"rq:worker:{name}", "state") == b"busy"
