@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -124,9 +125,11 @@ def demo(folder: Path, service: Built, worker: Built) -> dict[str, Any]:
             "REDIS_URL": f"redis://127.0.0.1:{broker.port}/0",
             "API_KEYS": json.dumps([{"name": "me", "sha256": sha256(KEY.encode()).hexdigest()}]),
         }
-        command = service.command(service.config["Cmd"], {"/data": data}, **variables)
+        port = _free_port()
+        arguments = [str(port) if word == "8000" else word for word in service.config["Cmd"]]
+        command = service.command(arguments, {"/data": data}, **variables)
         served = parts.enter_context(running(command, folder / "service.log"))
-        url = "http://127.0.0.1:8000"
+        url = f"http://127.0.0.1:{port}"
         answers = seconds_until(f"{url}/healthz", served, 60)
         volumes = {"/data": data, "/models-cache": cache}
         command = worker.command(worker.config["Cmd"], volumes, **variables)
@@ -168,17 +171,16 @@ def same_outside(folder: Path, artifacts: Any) -> bool:
     )
 
 
-def _size(image: str) -> int:
-    (found,) = json.loads(
-        _buildah("inspect", "--type", "image", "--format", "[{{.Docker.Size}}]", image)
-    )
-    return int(found)
-
-
 def _megabytes(root: str) -> int:
     """Of the files in a mounted image."""
     done = subprocess.run(["du", "-sxm", root], capture_output=True, text=True, check=True)
     return int(done.stdout.split()[0])
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
 
 
 def _buildah(*arguments: str) -> str:
