@@ -33,6 +33,7 @@ from core.outbound.guard import Guard
 from core.outbound.rules import Rules
 from core.storage.places import Places
 from core.telemetry import logs, traces
+from worker.leaving import HAND_BACK
 from worker.runner import Pulse, Runner
 from worker.task import serve_with
 from worker.warm import WarmModels
@@ -146,9 +147,11 @@ def main(settings: Settings, parent: int) -> None:
         models=models,
         lease_seconds=settings.lease_seconds,
         pulse=Pulse(),
+        checkpoint_steps=settings.checkpoint_steps,
         guard=Guard(Rules.of(settings)) if settings.fetch_images else None,
     )
     serve_with(runner)
+    signal.signal(HAND_BACK, lambda *_: runner.leaving.set())
     worker = WarmWorker(
         [settings.pool],
         name=f"{socket.gethostname()}-{os.getpid()}-{int(time.time())}",

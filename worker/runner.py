@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import os
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from PIL import Image
 from redis.exceptions import RedisError
 
 from core import catalog
+from core.contract.artifacts import CHECKPOINT
 from core.contract.errors import (
     INTERNAL_ERROR,
     AttemptSuperseded,
@@ -32,6 +34,7 @@ from core.contract.errors import (
     StorageUnavailable,
 )
 from core.contract.jobs import Job, Progress
+from core.contract.pictures import Checkpoints
 from core.contract.requests import JobRequest
 from core.execution import Remarks, execute, surroundings, with_fetched_images
 from core.jobs.queue import JobQueue
@@ -41,6 +44,7 @@ from core.outbound.guard import Guard
 from core.storage.places import Places
 from core.telemetry.logs import about
 from core.telemetry.traces import context_of, tracer
+from worker.checkpoints import CheckpointFiles, HandedBack
 from worker.previews import Previews
 from worker.warm import WarmModels
 
@@ -94,11 +98,16 @@ class Runner:
     pulse: Pulse
     guard: Guard | None = None
     """Fetches pictures that requests name by their URL, where that is allowed."""
+    checkpoint_steps: int = 5
+    """Steps from one checkpoint to the next; 0 keeps none."""
+    leaving: threading.Event = field(default_factory=threading.Event)
+    """Set it to have the job in hand kept at its next step and given back for another worker."""
 
     def run_next(self) -> None:
         """Run whoever is next in the pool's line, if anybody is."""
-        while (job_id := self.queue.next()) and not self.run(job_id):
-            pass  # another worker was quicker
+        while not self.leaving.is_set() and (job_id := self.queue.next()):
+            if self.run(job_id):
+                return  # else another worker was quicker
 
     def run(self, job_id: str) -> bool:
         """Claim the job, draw its pictures, commit them. False if it isn't queued any more."""
@@ -111,7 +120,7 @@ class Runner:
                 self._run(claim)
         except AttemptSuperseded:
             log.warning("attempt %d of job %s was superseded", claim.attempt, job_id)
-            self._tidy(claim)
+            self._tidy(claim, keep=[CHECKPOINT])  # whoever has the job now may go on from it
         finally:
             self.pulse.end()
         return True
@@ -123,6 +132,11 @@ class Runner:
             self._draw(claim, stages, remarks)
         except AttemptSuperseded:
             raise
+        except HandedBack:
+            self._patiently(lambda: self.store.hand_back(claim))
+            self._patiently(self.queue.call_worker)
+            log.info("job %s handed back", claim.job.id)
+            return
         except JobCanceled:
             self._patiently(lambda: self.store.canceled(claim))
             self._tidy(claim)
@@ -160,7 +174,14 @@ class Runner:
         model = self.models.get(request.model)
         self.pulse.step()
         around = surroundings(self.places, job.owner, model, stages.report, remarks)
-        around = replace(around, finished=partial(self._finished, job))
+        kept = CheckpointFiles(
+            self.places.artifacts, claim, self.checkpoint_steps, self.leaving.is_set
+        )
+        around = replace(
+            around,
+            finished=partial(self._finished, job),
+            checkpoints=Checkpoints(kept.earlier, kept.offer),
+        )
         if request.previews:
             previews = Previews(self.store, self.places.artifacts, claim, self.lease_seconds)
             around = replace(around, preview=previews.offer)
@@ -205,7 +226,7 @@ class Runner:
                     return image.convert("RGB")
         return None
 
-    def _tidy(self, claim: Claim) -> None:
+    def _tidy(self, claim: Claim, keep: Sequence[str] = ()) -> None:
         """Remove what this attempt and those before it wrote and never published."""
         try:
             published = self.store.get(claim.job.id).artifacts
@@ -214,7 +235,7 @@ class Runner:
             return
         for attempt in range(1, claim.attempt + 1):
             names = [artifact.name for artifact in published if artifact.attempt == attempt]
-            self.places.artifacts.discard(claim.job.id, attempt, keep=names)
+            self.places.artifacts.discard(claim.job.id, attempt, keep=[*names, *keep])
 
     def _report(self, claim: Claim) -> Callable[[Progress], None]:
         """What each step calls: it renews the lease and ends a run that has to end."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 from redis.exceptions import RedisError
@@ -19,6 +20,7 @@ from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
 from core.storage.places import Places
 from core.telemetry import logs
+from worker.leaving import HAND_BACK, HAND_BACK_SECONDS
 from worker.reaper import reap, sweep
 from worker.webhooks import Webhooks
 
@@ -39,10 +41,9 @@ _LONGEST_PAUSE_SECONDS = 30.0
 class Supervisor:
     """Starts the child, replaces it when it dies, runs the reaper, passes on SIGTERM."""
 
-    def __init__(self, settings: Settings, grace_seconds: float = 30.0) -> None:
+    def __init__(self, settings: Settings) -> None:
         redis = connect(settings.redis_url)
         self.settings = settings
-        self.grace_seconds = grace_seconds
         self.store = JobStore(redis)
         self.queue = JobQueue(redis, settings.pool)
         self.places = Places.under(settings.data_dir)
@@ -116,18 +117,20 @@ class Supervisor:
         self.stopping = True
 
     def _end_child(self) -> None:
-        """Let the child finish its job within the grace, then end it.
+        """Let the child finish its job; if it takes too long, hand it back; then end it.
 
-        The lease of a job cut short ends, and another supervisor, or the next, gives it back.
+        The lease of a job that even then goes on ends, and another supervisor gives it back.
         """
         if self.child is None or self.child.poll() is not None:
             return
-        self.child.terminate()
-        try:
-            self.child.wait(self.grace_seconds)
-        except subprocess.TimeoutExpired:
-            self.child.kill()
-            self.child.wait()
+        asked = ((signal.SIGTERM, self.settings.drain_seconds), (HAND_BACK, HAND_BACK_SECONDS))
+        for number, patience in asked:
+            self.child.send_signal(number)
+            with suppress(subprocess.TimeoutExpired):
+                self.child.wait(patience)
+                return
+        self.child.kill()
+        self.child.wait()
 
 
 def main(settings: Settings) -> None:

@@ -84,6 +84,17 @@ class Settings(BaseSettings):
     stall_seconds: float = Field(
         default=300.0, gt=0, description="A worker without a finished step this long is replaced."
     )
+    checkpoint_steps: int = Field(
+        default=5,
+        ge=0,
+        description="A lost job does at most so many steps again; 0 keeps no checkpoints.",
+    )
+    drain_seconds: float = Field(
+        default=20.0,
+        ge=0,
+        description="How long the job in hand may go on after SIGTERM, before it is kept and "
+        "handed back for another worker.",
+    )
     max_attempts: int = Field(default=3, ge=1, description="Runs of a job whose workers die.")
 
     @field_validator("api_keys")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from PIL import Image
 
 from core import catalog
+from core.contract.artifacts import CHECKPOINT
 from core.contract.errors import NumericsFailure
 from core.contract.jobs import Job, Progress, new_job_id
 from core.contract.models import load_catalog
@@ -28,6 +30,7 @@ from core.jobs.store import Claim, JobStore
 from core.outbound.guard import Guard
 from core.outbound.rules import Rules
 from core.storage import disk
+from core.storage.disk import DiskStore
 from core.storage.places import Places
 from tests.tiny_models import models_file
 from tests.web import respond, web_server
@@ -299,3 +302,59 @@ def test_a_preview_that_can_not_be_drawn_ends_no_job(
     offered = previews.Previews(store, runner.places.artifacts, claim, 5.0)
     offered.offer(draw)
     assert not runner.places.artifacts.root.exists()
+
+
+def test_a_job_whose_worker_has_to_go_is_gone_on_with_by_another_to_the_same_bytes(
+    runner: Runner,
+    job: Job,
+    store: JobStore,
+    queue: JobQueue,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sampling = job.request["sampling"] | {"steps": 12}
+    long = job.model_copy(update={"request": job.request | {"sampling": sampling}})
+    whole, cut = (long.model_copy(update={"id": new_job_id()}) for _ in range(2))
+    store.create(whole)
+    runner.run(whole.id)
+    store.create(cut)
+    going = replace(runner, leaving=threading.Event())
+    steps: list[int] = []
+    beat = store.beat
+
+    def told(claim: Claim, lease_seconds: float, progress: Progress) -> bool:
+        steps.append(progress.step)
+        if progress.step == 7:
+            going.leaving.set()
+        return beat(claim, lease_seconds, progress)
+
+    monkeypatch.setattr(store, "beat", told)
+    going.run(cut.id)
+    handed_back = store.get(cut.id)
+    assert (handed_back.status, handed_back.attempt, handed_back.losses) == ("queued", 1, 0)
+    assert max(steps) == 7
+    going.run_next()
+    assert set(queue.waiting()) == {job.id, cut.id}  # this worker takes none any more
+    steps.clear()
+    runner.run(cut.id)
+    ended = store.get(cut.id)
+    assert (ended.status, ended.attempt) == ("succeeded", 2)
+    assert [step for step in steps if step][:5] == [8, 9, 10, 11, 12]
+    before = [file.sha256 for file in store.get(whole.id).artifacts]
+    assert [file.sha256 for file in ended.artifacts] == before
+    kept = [path.name for path in (runner.places.artifacts.root / cut.id).iterdir()]
+    assert kept == ["2"]
+
+
+def test_a_checkpoint_that_can_not_be_stored_ends_no_job(
+    runner: Runner, job: Job, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = DiskStore.put
+
+    def full(self: DiskStore, job_id: str, attempt: int, name: str, data: bytes) -> None:
+        if name == CHECKPOINT:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        put(self, job_id, attempt, name, data)
+
+    monkeypatch.setattr(DiskStore, "put", full)
+    replace(runner, checkpoint_steps=1).run(job.id)
+    assert store.get(job.id).status == "succeeded"
