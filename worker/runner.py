@@ -55,6 +55,9 @@ DEVICE_FAILED = 71
 
 _COMMIT_PATIENCE_SECONDS = 60.0
 
+_DEAF_SECONDS = 5.0
+"""How long steps go on without a word after the broker did not answer one: each would wait."""
+
 
 @dataclass
 class Pulse:
@@ -240,16 +243,22 @@ class Runner:
     def _report(self, claim: Claim) -> Callable[[Progress], None]:
         """What each step calls: it renews the lease and ends a run that has to end."""
 
+        silent_until = 0.0
+
         def report(progress: Progress) -> None:
+            nonlocal silent_until
             self.pulse.step()
             deadline = claim.job.deadline_at
             if deadline is not None and datetime.now(UTC) > deadline:
                 raise DeadlineExceeded("The job had not ended when its deadline passed.")
+            if time.monotonic() < silent_until:
+                return
             try:
                 canceled = self.store.beat(claim, self.lease_seconds, progress)
             except RedisError as error:
                 # The picture goes on; whether it still counts is decided by the commit.
                 log.warning("progress of job %s not told: %s", claim.job.id, error)
+                silent_until = time.monotonic() + _DEAF_SECONDS
                 return
             if canceled:
                 raise JobCanceled("The job was canceled while it ran.")

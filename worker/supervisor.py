@@ -52,6 +52,8 @@ class Supervisor:
         self.started_at = 0.0
         self.failures = 0
         self.stopping = False
+        self.broker_away = False
+        self.spare_until = 0.0
 
     def run(self) -> None:
         """Supervise until SIGTERM or SIGINT."""
@@ -69,7 +71,7 @@ class Supervisor:
                 if self.child is None and now >= next_start:
                     self._start(now)
                 if now >= next_reap:
-                    self._tend(lambda: reap(self.store, self.queue, self.settings.max_attempts))
+                    self._tend(self._reap)
                     next_reap = now + _REAP_EVERY_SECONDS
                 if now >= next_sweep:
                     self._tend(
@@ -84,6 +86,18 @@ class Supervisor:
             self._end_child()
             if self.webhooks is not None:
                 self.webhooks.wait()
+
+    def _reap(self) -> None:
+        """Give back what dead workers had.
+
+        While the broker was away nobody could renew a lease, so the living get time for it first.
+        """
+        if self.broker_away:
+            self.store.redis.ping()
+            self.broker_away = False
+            self.spare_until = time.monotonic() + self.settings.lease_seconds
+        if time.monotonic() >= self.spare_until:
+            reap(self.store, self.queue, self.settings.max_attempts)
 
     def _start(self, now: float) -> None:
         # A session of its own: Ctrl-C in the terminal reaches the supervisor alone.
@@ -110,6 +124,7 @@ class Supervisor:
             work()
         except RedisError as error:
             log.warning("the broker does not answer: %s", error)
+            self.broker_away = True
         except Exception:
             log.exception("a round of reaping failed")
 
