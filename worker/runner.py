@@ -33,10 +33,10 @@ from core.contract.errors import (
     OutOfMemory,
     StorageUnavailable,
 )
-from core.contract.jobs import Job, Progress
+from core.contract.jobs import Artifact, Job, Progress
 from core.contract.pictures import Checkpoints
 from core.contract.requests import JobRequest
-from core.execution import Remarks, execute, surroundings, with_fetched_images
+from core.execution import Remarks, surroundings, with_fetched_images
 from core.jobs.queue import JobQueue
 from core.jobs.store import Claim, JobStore
 from core.jobs.tally import count_run
@@ -45,8 +45,10 @@ from core.storage.places import Places
 from core.telemetry.logs import about
 from core.telemetry.traces import context_of, tracer
 from worker.checkpoints import CheckpointFiles, HandedBack
+from worker.drawing import Drawing
+from worker.memory import ran_out
 from worker.previews import Previews
-from worker.warm import WarmModels
+from worker.stages import Stages
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +98,7 @@ class Runner:
     store: JobStore
     queue: JobQueue
     places: Places
-    models: WarmModels
+    drawing: Drawing
     lease_seconds: float
     pulse: Pulse
     guard: Guard | None = None
@@ -130,7 +132,7 @@ class Runner:
 
     def _run(self, claim: Claim) -> None:
         began = time.monotonic()
-        stages, remarks = _Stages(self._report(claim)), Remarks()
+        stages, remarks = Stages(self._report(claim)), Remarks()
         try:
             self._draw(claim, stages, remarks)
         except AttemptSuperseded:
@@ -167,33 +169,34 @@ class Runner:
         self._tidy(claim)
         log.info("job %s succeeded in %.2f s", claim.job.id, measures["run_seconds"])
 
-    def _draw(self, claim: Claim, stages: _Stages, remarks: Remarks) -> None:
+    def _draw(self, claim: Claim, stages: Stages, remarks: Remarks) -> None:
         """Make the job's files, each of which counts as soon as it is finished."""
         job = claim.job
         technique = catalog.technique(job.technique)
         request = self._with_images(claim, technique.request.model_validate(job.request), stages)
         stages.report(Progress(stage="loading", step=0, steps=1, fraction=0.0))
         self.pulse.pause()
-        model = self.models.get(request.model)
+        model = self.drawing.models.get(request.model)
         self.pulse.step()
         around = surroundings(self.places, job.owner, model, stages.report, remarks)
+        made = list(job.artifacts)
         kept = CheckpointFiles(
             self.places.artifacts, claim, self.checkpoint_steps, self.leaving.is_set
         )
         around = replace(
             around,
-            finished=partial(self._finished, job),
+            finished=partial(self._finished, job.id, made),
             checkpoints=Checkpoints(kept.earlier, kept.offer),
         )
         if request.previews:
             previews = Previews(self.store, self.places.artifacts, claim, self.lease_seconds)
             around = replace(around, preview=previews.offer)
-        with closing(execute(technique, model, request, around)) as files:
+        with closing(self.drawing.files(technique, model, request, around, remarks)) as files:
             for artifact, data in files:
                 stages.enter("storing")
                 self._store(claim, artifact.name, data)
-                made = artifact.model_copy(update={"attempt": claim.attempt})
-                self._patiently(partial(self.store.publish, claim, made))
+                made.append(artifact.model_copy(update={"attempt": claim.attempt}))
+                self._patiently(partial(self.store.publish, claim, made[-1]))
 
     def _store(self, claim: Claim, name: str, data: bytes) -> None:
         try:
@@ -202,7 +205,7 @@ class Runner:
             log.error("file %s of job %s not stored: %s", name, claim.job.id, error)
             raise StorageUnavailable("A file of the job could not be stored.") from error
 
-    def _with_images(self, claim: Claim, request: JobRequest, stages: _Stages) -> JobRequest:
+    def _with_images(self, claim: Claim, request: JobRequest, stages: Stages) -> JobRequest:
         """The request with its pictures fetched; the record names them where they are from now."""
 
         def report(progress: Progress) -> None:
@@ -217,13 +220,15 @@ class Runner:
             self._patiently(lambda: self.store.keep_request(claim, self.lease_seconds, kept))
         return found
 
-    def _finished(self, job: Job, stem: str) -> Image.Image | None:
-        """The picture that an earlier attempt published, if its file is still there."""
-        for artifact in job.artifacts:
+    def _finished(
+        self, job_id: str, published: Sequence[Artifact], stem: str
+    ) -> Image.Image | None:
+        """The picture that was published already, if its file is still there."""
+        for artifact in published:
             if artifact.name.rpartition(".")[0] == stem:
                 with (
                     suppress(FileNotFoundError),
-                    self.places.artifacts.open(job.id, artifact.attempt, artifact.name) as file,
+                    self.places.artifacts.open(job_id, artifact.attempt, artifact.name) as file,
                     Image.open(file) as image,
                 ):
                     return image.convert("RGB")
@@ -284,35 +289,6 @@ class Runner:
                 time.sleep(0.5)
 
 
-class _Stages:
-    """Passes progress on, and adds up the seconds of each stage, which is a span of its own."""
-
-    def __init__(self, report: Callable[[Progress], None]) -> None:
-        self._report = report
-        self._spent: dict[str, float] = {}
-        self._stage = "loading"
-        self._since = time.monotonic()
-        self._span = tracer.start_span(self._stage)
-
-    def report(self, progress: Progress) -> None:
-        self.enter(progress.stage)
-        self._report(progress)
-
-    def enter(self, stage: str) -> None:
-        now = time.monotonic()
-        self._spent[self._stage] = self._spent.get(self._stage, 0.0) + now - self._since
-        if stage != self._stage:
-            self._span.end()
-            self._span = tracer.start_span(stage)
-        self._stage, self._since = stage, now
-
-    def end(self) -> dict[str, float]:
-        """Seconds by stage."""
-        self.enter(self._stage)
-        self._span.end()
-        return {stage: round(spent, 4) for stage, spent in self._spent.items()}
-
-
 def _span_of(claim: Claim) -> AbstractContextManager[Span]:
     """The span of an attempt, in the trace of the request that submitted the job."""
     job = claim.job
@@ -331,10 +307,9 @@ def _as_failure(job: Job, error: Exception) -> JobError:
     """The failure as data. What nobody foresaw is told to the log, and to callers only as such."""
     if isinstance(error, JobFailure | InvalidImage | NotFound):
         failure = error.as_job_error()
-    elif isinstance(error, torch.OutOfMemoryError):
-        failure = OutOfMemory(
-            "The pictures did not fit into the device's memory: ask for smaller or fewer ones."
-        ).as_job_error()
+    elif ran_out(error):
+        detail = "The model did not fit into the device's memory."
+        failure = OutOfMemory(detail).as_job_error()
     else:
         log.error("job %s failed as %s", job.id, INTERNAL_ERROR, exc_info=error)
         detail = "Something went wrong on our side."

@@ -78,6 +78,12 @@ class Settings(BaseSettings):
         description="Models a worker holds at once; the least recently used makes room. Default: "
         "all that were asked for.",
     )
+    memory_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="What a worker may take of its device's memory. Default: nine tenths of a "
+        "GPU's, and no limit on the CPU.",
+    )
     lease_seconds: float = Field(
         default=6.0, gt=0, description="A running job without a heartbeat this long is lost."
     )

@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 import pytest
-from redis.exceptions import RedisError
 
 from core.jobs.store import JobStore
 from tests.deployment import Deployment, deployed

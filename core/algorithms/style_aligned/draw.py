@@ -187,7 +187,7 @@ def _panorama(
         leading,
         guidance,
         windows,
-        settled(panorama.views_per_batch),
+        min(settled(panorama.views_per_batch), model.spec.max_batch - 1),
         masks=region_masks(panorama, leading.leaders, factor),
         texts=window_texts(panorama, windows, factor) if panorama.regions else None,
     )

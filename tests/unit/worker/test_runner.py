@@ -24,6 +24,7 @@ from core.contract.artifacts import CHECKPOINT
 from core.contract.errors import NumericsFailure
 from core.contract.jobs import Job, Progress, new_job_id
 from core.contract.models import load_catalog
+from core.jobs.needs import Needs
 from core.jobs.queue import JobQueue
 from core.jobs.record import RUNNING
 from core.jobs.store import Claim, JobStore
@@ -34,9 +35,14 @@ from core.storage.disk import DiskStore
 from core.storage.places import Places
 from tests.tiny_models import models_file
 from tests.web import respond, web_server
+from worker import drawing as drawing_module
 from worker import previews
 from worker import runner as runner_module
-from worker.runner import Pulse, Runner, _Stages
+from worker import stages as stages_module
+from worker.drawing import Drawing
+from worker.memory import DeviceMemory
+from worker.runner import Pulse, Runner
+from worker.stages import Stages
 from worker.warm import WarmModels
 
 NewJob = Callable[..., Job]
@@ -50,7 +56,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> WarmModels:
 
 @pytest.fixture
 def runner(store: JobStore, queue: JobQueue, models: WarmModels, tmp_path: Path) -> Runner:
-    return Runner(store, queue, Places.under(tmp_path), models, 5.0, Pulse())
+    drawing = Drawing(models, DeviceMemory(models.device), Needs(store.redis))
+    return Runner(store, queue, Places.under(tmp_path), drawing, 5.0, Pulse())
 
 
 @pytest.fixture
@@ -95,7 +102,7 @@ def test_an_unforeseen_error_is_internal_outside_and_told_to_the_log(
     def broken(*_: Any) -> Any:
         raise KeyError("/secret/path")
 
-    monkeypatch.setattr(runner_module, "execute", broken)
+    monkeypatch.setattr(drawing_module, "execute", broken)
     runner.run(job.id)
     error = store.get(job.id).error
     assert error is not None
@@ -126,7 +133,7 @@ def test_memory_that_runs_out_fails_with_what_would_help(
     def hungry(*_: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(runner_module, "execute", hungry)
+    monkeypatch.setattr(drawing_module, "execute", hungry)
     runner.run(job.id)
     error = store.get(job.id).error
     assert error is not None
@@ -148,7 +155,7 @@ def test_a_superseded_attempt_commits_nothing(
         given[3].report(Progress(stage="denoising", step=1, steps=2, fraction=0.1))
         raise AssertionError("the report should have ended this attempt")
 
-    monkeypatch.setattr(runner_module, "execute", taken_over)
+    monkeypatch.setattr(drawing_module, "execute", taken_over)
     runner.run(job.id)
     assert not (tmp_path / "artifacts" / job.id / "1").exists()
     now = store.get(job.id)
@@ -160,7 +167,8 @@ def test_a_run_is_a_span_of_the_submitters_trace_with_one_for_each_stage(
 ) -> None:
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(runner_module, "tracer", provider.get_tracer("test"))
+    for module in (runner_module, stages_module):
+        monkeypatch.setattr(module, "tracer", provider.get_tracer("test"))
     trace = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
     traced = job.model_copy(update={"id": new_job_id(), "trace": trace})
     store.create(traced)
@@ -190,7 +198,7 @@ def test_what_a_url_gave_once_is_what_every_later_attempt_draws(
         assert claim
         fetching = replace(runner, guard=Guard(rules))
         request = catalog.technique(job.technique).request.model_validate(effective)
-        fetching._with_images(claim, request, _Stages(lambda progress: None))
+        fetching._with_images(claim, request, Stages(lambda progress: None))
         # The attempt is lost here; another worker, which may fetch nothing, takes the job.
         store.redis.zadd(RUNNING, {job.id: 0})
         assert store.requeue_lost(job)
