@@ -112,6 +112,10 @@ def requests(caller: Caller) -> list[Request]:
             },
         ),
         (
+            "style-aligned",
+            {"prompts": ["a cat"], "panorama": {"width": 128}, "seed": 7, "sampling": steps},
+        ),
+        (
             "appearance-transfer",
             {"structure": one, "appearance": other, "domain": "cat", "seed": 4},
         ),
