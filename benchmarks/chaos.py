@@ -6,6 +6,7 @@ Broker, service and two supervised workers run with tiny random models. Each kil
 
 - `child`: SIGKILL of a process that holds the models;
 - `frozen`: SIGSTOP of one for longer than its lease, then SIGCONT;
+- `drained`: SIGTERM of a supervisor, as in a rolling restart;
 - `supervisor`, `service`: SIGKILL, and started again;
 - `broker`: SIGKILL of the server, and started again on its append-only file.
 
@@ -21,15 +22,12 @@ import io
 import os
 import random
 import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
@@ -38,98 +36,32 @@ from typing import Annotated, Any
 import httpx
 import typer
 from PIL import Image
-from redis import Redis
 from redis.exceptions import RedisError
 
 from benchmarks.record import write
-from core.contract.settings import Settings
-from core.jobs import workers
 from core.jobs.store import JobStore
-from tests.tiny_models import models_file
+from tests.deployment import Deployment, deployed
 
 LEASE_SECONDS = 2.0
 AT_ONCE = 5
-KINDS = {"child": 50, "frozen": 15, "supervisor": 10, "service": 10, "broker": 15}
+KINDS = {
+    "child": 40,
+    "frozen": 15,
+    "drained": 10,
+    "supervisor": 10,
+    "service": 10,
+    "broker": 15,
+}
 """How often each is, of 100."""
 
 Request = tuple[str, dict[str, Any]]
 
 
-@dataclass
-class Deployment:
-    """The processes, each started again once it is gone."""
-
-    settings: Settings
-    folder: Path
-    parts: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    stopped: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def commands(self) -> dict[str, list[str]]:
-        port = self.settings.redis_url.rpartition(":")[2].partition("/")[0]
-        broker = ["cli.broker", "--port", port, "--data-dir", str(self.folder / "broker")]
-        return {"broker": broker, "service": ["service"], "one": ["worker"], "two": ["worker"]}
-
-    def keep_up(self) -> None:
-        """Start what does not run, until stopped."""
-        (self.folder / "broker").mkdir(exist_ok=True)
-        while not self.stopped.wait(0.1):
-            for name, command in self.commands.items():
-                if name not in self.parts or self.parts[name].poll() is not None:
-                    with (self.folder / f"{name}.log").open("ab") as log:
-                        self.parts[name] = subprocess.Popen(
-                            [sys.executable, "-m", *command],
-                            env=os.environ | self.settings.environment(),
-                            stdout=log,
-                            stderr=log,
-                        )
-
-    def children(self) -> list[int]:
-        """The processes that hold models, by what they announce."""
-        with suppress(RedisError), _redis(self.settings) as redis:
-            pids = [int(worker.name.split("-")[-2]) for worker in workers.alive(redis)]
-            return [pid for pid in pids if _lives(pid)]
-        return []
-
-    def broker(self) -> int:
-        """The server itself, not who started it."""
-        return int((self.folder / "broker" / "valkey.pid").read_text())
-
-    def end(self) -> None:
-        self.stopped.set()
-        for name in ("one", "two", "service", "broker"):
-            self.parts[name].terminate()
-        for part in self.parts.values():
-            part.wait(60)
-
-
-@contextmanager
-def deployed(folder: Path) -> Iterator[Deployment]:
-    settings = Settings(
-        redis_url=f"redis://127.0.0.1:{_free_port()}/0",
-        port=_free_port(),
-        data_dir=folder / "data",
-        models_file=models_file(folder),
-        lease_seconds=LEASE_SECONDS,
-        max_attempts=1000,
-        submissions_per_minute=10**6,
-    )
-    deployment = Deployment(settings, folder)
-    keeper = threading.Thread(target=deployment.keep_up)
-    keeper.start()
-    try:
-        yield deployment
-    finally:
-        deployment.stopped.set()
-        keeper.join()
-        deployment.end()
-
-
 class Caller:
     """Speaks to the service, however often it has to say a thing."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{settings.port}", timeout=10)
+    def __init__(self, url: str) -> None:
+        self.client = httpx.Client(base_url=url, timeout=10)
 
     def say(self, method: str, path: str, **given: Any) -> httpx.Response:
         until = time.monotonic() + 120
@@ -180,6 +112,10 @@ def requests(caller: Caller) -> list[Request]:
             },
         ),
         (
+            "style-aligned",
+            {"prompts": ["a cat"], "panorama": {"width": 128}, "seed": 7, "sampling": steps},
+        ),
+        (
             "appearance-transfer",
             {"structure": one, "appearance": other, "domain": "cat", "seed": 4},
         ),
@@ -200,24 +136,24 @@ class Times:
     running: list[float] = field(default_factory=list)
     watching: list[threading.Thread] = field(default_factory=list)
 
-    def watch(self, settings: Settings) -> None:
+    def watch(self, deployment: Deployment) -> None:
         """Look at the jobs that run at this moment until each has lost its worker and runs again.
 
         A job that only goes on, or ends, was another worker's.
         """
         killed = time.monotonic()
-        with _redis(settings) as redis:
+        with deployment.redis() as redis:
             running = [j.decode() for j in redis.zrange("attention-please:running", 0, -1)]
             jobs = [JobStore(redis).get(job_id) for job_id in running]
         for job in jobs:
-            arguments = (settings, job.id, job.attempt, killed)
+            arguments = (deployment, job.id, job.attempt, killed)
             thread = threading.Thread(target=self._follow, args=arguments, daemon=True)
             thread.start()
             self.watching.append(thread)
 
-    def _follow(self, settings: Settings, job_id: str, attempt: int, killed: float) -> None:
+    def _follow(self, deployment: Deployment, job_id: str, attempt: int, killed: float) -> None:
         noticed = None
-        with _redis(settings) as redis:
+        with deployment.redis() as redis:
             store = JobStore(redis)
             while time.monotonic() < killed + 60:
                 with suppress(RedisError):
@@ -236,11 +172,11 @@ class Times:
 
 def kill(deployment: Deployment, kind: str, chance: random.Random, times: Times) -> bool:
     """One kill. False where there is nothing to kill just now."""
-    if kind in ("supervisor", "service", "broker"):
-        name = chance.choice(["one", "two"]) if kind == "supervisor" else kind
+    if kind not in ("child", "frozen"):
+        name = chance.choice(["one", "two"]) if kind in ("supervisor", "drained") else kind
         with suppress(OSError, ValueError):
             pid = deployment.broker() if kind == "broker" else deployment.parts[name].pid
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGTERM if kind == "drained" else signal.SIGKILL)
             return True
         return False
     children = deployment.children()
@@ -249,7 +185,7 @@ def kill(deployment: Deployment, kind: str, chance: random.Random, times: Times)
     pid = chance.choice(children)
     with suppress(OSError, RedisError):
         if kind == "child":
-            times.watch(deployment.settings)
+            times.watch(deployment)
             os.kill(pid, signal.SIGKILL)
         else:
             os.kill(pid, signal.SIGSTOP)
@@ -296,7 +232,7 @@ def judged(
             time.sleep(0.2)
         attempts.append(job["attempt"])
         found["lost"] += job["status"] != "succeeded"
-        with _redis(deployment.settings) as redis:
+        with deployment.redis() as redis:
             published = redis.lrange(f"attention-please:job:{job_id}:published", 0, -1)
         found["files published twice"] += len(published) - len(job["artifacts"])
         found["other bytes"] += fingerprints(job) != undisturbed(request)
@@ -328,26 +264,9 @@ def _figures(seconds: list[float]) -> dict[str, float]:
     return {"p50": round(cuts[49], 2), "p99": round(cuts[98], 2), "most": round(max(seconds), 2)}
 
 
-def _redis(settings: Settings) -> Redis:
-    return Redis.from_url(settings.redis_url, socket_timeout=2)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
-    except OSError:
-        return False
-
-
 def _wake(pid: int) -> None:
     with suppress(OSError):
         os.kill(pid, signal.SIGCONT)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def main(
@@ -356,8 +275,13 @@ def main(
 ) -> None:
     """Kill, judge, print and record."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with tempfile.TemporaryDirectory() as folder, deployed(Path(folder)) as deployment:
-        caller = Caller(deployment.settings)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        deployed(
+            Path(folder), lease_seconds=LEASE_SECONDS, max_attempts=1000, drain_seconds=1
+        ) as deployment,
+    ):
+        caller = Caller(deployment.url)
         kinds = requests(caller)
         calm: list[tuple[Request, dict[str, str]]] = []
         for number, request in enumerate(kinds):

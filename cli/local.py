@@ -24,8 +24,8 @@ from service.server import check_address
 _PATIENCE_SECONDS = 60.0
 _MODEL_PATIENCE_SECONDS = 3600.0
 """The first start of a large model fetches its weights."""
-_GRACE_SECONDS = 40.0
-"""More than a worker's supervisor gives its child."""
+_GRACE_SECONDS = 20.0
+"""More than a worker takes to go once its drain is over."""
 
 
 class StackFailed(RuntimeError):
@@ -91,10 +91,10 @@ class LocalStack:
         for name in names:
             self.parts[name].terminate()
         for name in names:
-            _end(self.parts.pop(name))
+            _end(self.parts.pop(name), self.settings.drain_seconds + _GRACE_SECONDS)
         if "broker" in self.parts:
             self.parts["broker"].terminate()
-            _end(self.parts.pop("broker"))
+            _end(self.parts.pop("broker"), _GRACE_SECONDS)
 
     def _start_all(self) -> None:
         broker_data = self.settings.data_dir / "broker"
@@ -162,9 +162,9 @@ def _as_exit(_signal: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def _end(part: subprocess.Popen[bytes]) -> None:
+def _end(part: subprocess.Popen[bytes], patience: float) -> None:
     try:
-        part.wait(_GRACE_SECONDS)
+        part.wait(patience)
     except subprocess.TimeoutExpired:
         part.kill()
         part.wait()

@@ -15,6 +15,7 @@ from redis import Redis
 from core.contract.models import ModelCatalog, load_catalog
 from core.contract.settings import Settings
 from core.jobs.broker import connect
+from core.jobs.needs import Needs
 from core.jobs.queue import JobQueue
 from core.jobs.record import PREFIX
 from core.jobs.store import JobStore
@@ -30,6 +31,7 @@ class Backends:
     redis: Redis
     jobs: JobStore
     queue: JobQueue
+    needs: Needs
     rates: SlidingWindowCounterRateLimiter
     places: Places
     models: ModelCatalog
@@ -50,6 +52,7 @@ def opened(settings: Settings) -> Iterator[Backends]:
             redis=redis,
             jobs=JobStore(redis),
             queue=JobQueue(redis, settings.pool),
+            needs=Needs(redis),
             rates=_rate_limiter(redis, settings),
             places=Places.under(settings.data_dir),
             models=load_catalog(settings.models_file),

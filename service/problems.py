@@ -39,6 +39,7 @@ STATUSES = {
     "gone": 410,
     "unavailable": 503,
     "busy": 503,
+    "too-large": 422,
     "queue-full": 429,
     "rate-limited": 429,
     "job-failed": 500,

@@ -24,6 +24,7 @@ from service.body import read_json
 from service.documentation import ETAG, RETRY_AFTER, Responses, header, problem_responses
 from service.jobs import job_response
 from service.limits import RATE_LIMIT, Submitter
+from service.room import check_room
 from service.views import JobView, job_path
 from service.wait import Wait, no_more_waiting, until_ended
 
@@ -50,6 +51,7 @@ def submit_job(
     stored = admitting_links(backends.places.stored(owner), backends.settings)
     effective = technique.effective(body, backends.models, stored)
     check_webhook(effective, backends.settings)
+    check_room(backends, effective)
     now = datetime.now(UTC)
     seconds = effective.deadline_seconds
     job = Job(

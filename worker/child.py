@@ -26,12 +26,16 @@ from core.contract.settings import Settings
 from core.diffusion.model import best_device, quiet_loading
 from core.jobs import workers
 from core.jobs.broker import connect, connect_to_block
+from core.jobs.needs import Needs
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
 from core.outbound.guard import Guard
 from core.outbound.rules import Rules
 from core.storage.places import Places
 from core.telemetry import logs, traces
+from worker.drawing import Drawing
+from worker.leaving import HAND_BACK
+from worker.memory import limited
 from worker.runner import Pulse, Runner
 from worker.task import serve_with
 from worker.warm import WarmModels
@@ -92,9 +96,10 @@ class Heart(threading.Thread):
         info = workers.WorkerInfo(
             name=self.worker.name,
             pool=self.settings.pool,
-            device=str(self.runner.models.device),
-            warm_models=self.runner.models.names(),
+            device=str(self.runner.drawing.models.device),
+            warm_models=self.runner.drawing.models.names(),
             since=self.since,
+            room_bytes=self.runner.drawing.memory.room_bytes,
         )
         workers.announce(self.redis, info, ttl_seconds=self.settings.lease_seconds * 2)
         claim = self.runner.pulse.claim
@@ -137,19 +142,24 @@ def main(settings: Settings, parent: int) -> None:
     store_connection = connect(settings.redis_url)
     _await_broker(store_connection)  # before the models: they take long to load for nothing
     catalog = load_catalog(settings.models_file)
-    models = WarmModels(catalog, best_device(settings.device), settings.max_models)
+    device = best_device(settings.device)
+    memory = limited(device, settings.memory_bytes)
+    models = WarmModels(catalog, device, settings.max_models)
     for name in (catalog.default,) if settings.warm_models is None else settings.warm_models:
         models.get(name)
+    memory.begin()
     runner = Runner(
         store=JobStore(store_connection),
         queue=JobQueue(store_connection, settings.pool),
         places=Places.under(settings.data_dir),
-        models=models,
+        drawing=Drawing(models, memory, Needs(store_connection)),
         lease_seconds=settings.lease_seconds,
         pulse=Pulse(),
+        checkpoint_steps=settings.checkpoint_steps,
         guard=Guard(Rules.of(settings)) if settings.fetch_images else None,
     )
     serve_with(runner)
+    signal.signal(HAND_BACK, lambda *_: runner.leaving.set())
     worker = WarmWorker(
         [settings.pool],
         name=workers.new_name(),

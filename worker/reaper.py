@@ -47,8 +47,8 @@ def sweep(store: JobStore, artifacts: ArtifactStore, older_than_seconds: float) 
 def _give_back(store: JobStore, queue: JobQueue, job: Job, max_attempts: int) -> None:
     if job.cancel_requested:
         store.cancel_lost(job)
-    elif job.attempt >= max_attempts:
-        lost = WorkerLost(f"The worker died in each of {job.attempt} attempts.")
+    elif job.losses + 1 >= max_attempts:
+        lost = WorkerLost(f"The worker died in each of {max_attempts} attempts.")
         if store.fail_lost(job, lost.as_job_error()):
             log.error("job %s failed as %s: %s", job.id, lost.code, lost.detail)
     elif store.requeue_lost(job):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import os
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from PIL import Image
 from redis.exceptions import RedisError
 
 from core import catalog
+from core.contract.artifacts import CHECKPOINT
 from core.contract.errors import (
     INTERNAL_ERROR,
     AttemptSuperseded,
@@ -31,9 +33,10 @@ from core.contract.errors import (
     OutOfMemory,
     StorageUnavailable,
 )
-from core.contract.jobs import Job, Progress
+from core.contract.jobs import Artifact, Job, Progress
+from core.contract.pictures import Checkpoints
 from core.contract.requests import JobRequest
-from core.execution import Remarks, execute, surroundings, with_fetched_images
+from core.execution import Remarks, surroundings, with_fetched_images
 from core.jobs.queue import JobQueue
 from core.jobs.store import Claim, JobStore
 from core.jobs.tally import count_run
@@ -41,8 +44,11 @@ from core.outbound.guard import Guard
 from core.storage.places import Places
 from core.telemetry.logs import about
 from core.telemetry.traces import context_of, tracer
+from worker.checkpoints import CheckpointFiles, HandedBack
+from worker.drawing import Drawing
+from worker.memory import ran_out
 from worker.previews import Previews
-from worker.warm import WarmModels
+from worker.stages import Stages
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +56,9 @@ DEVICE_FAILED = 71
 """Exit code of a worker whose device can't be used any more."""
 
 _COMMIT_PATIENCE_SECONDS = 60.0
+
+_DEAF_SECONDS = 5.0
+"""How long steps go on without a word after the broker did not answer one: each would wait."""
 
 
 @dataclass
@@ -89,16 +98,21 @@ class Runner:
     store: JobStore
     queue: JobQueue
     places: Places
-    models: WarmModels
+    drawing: Drawing
     lease_seconds: float
     pulse: Pulse
     guard: Guard | None = None
     """Fetches pictures that requests name by their URL, where that is allowed."""
+    checkpoint_steps: int = 5
+    """Steps from one checkpoint to the next; 0 keeps none."""
+    leaving: threading.Event = field(default_factory=threading.Event)
+    """Set it to have the job in hand kept at its next step and given back for another worker."""
 
     def run_next(self) -> None:
         """Run whoever is next in the pool's line, if anybody is."""
-        while (job_id := self.queue.next()) and not self.run(job_id):
-            pass  # another worker was quicker
+        while not self.leaving.is_set() and (job_id := self.queue.next()):
+            if self.run(job_id):
+                return  # else another worker was quicker
 
     def run(self, job_id: str) -> bool:
         """Claim the job, draw its pictures, commit them. False if it isn't queued any more."""
@@ -111,18 +125,23 @@ class Runner:
                 self._run(claim)
         except AttemptSuperseded:
             log.warning("attempt %d of job %s was superseded", claim.attempt, job_id)
-            self._tidy(claim)
+            self._tidy(claim, keep=[CHECKPOINT])  # whoever has the job now may go on from it
         finally:
             self.pulse.end()
         return True
 
     def _run(self, claim: Claim) -> None:
         began = time.monotonic()
-        stages, remarks = _Stages(self._report(claim)), Remarks()
+        stages, remarks = Stages(self._report(claim)), Remarks()
         try:
             self._draw(claim, stages, remarks)
         except AttemptSuperseded:
             raise
+        except HandedBack:
+            self._patiently(lambda: self.store.hand_back(claim))
+            self._patiently(self.queue.call_worker)
+            log.info("job %s handed back", claim.job.id)
+            return
         except JobCanceled:
             self._patiently(lambda: self.store.canceled(claim))
             self._tidy(claim)
@@ -150,26 +169,34 @@ class Runner:
         self._tidy(claim)
         log.info("job %s succeeded in %.2f s", claim.job.id, measures["run_seconds"])
 
-    def _draw(self, claim: Claim, stages: _Stages, remarks: Remarks) -> None:
+    def _draw(self, claim: Claim, stages: Stages, remarks: Remarks) -> None:
         """Make the job's files, each of which counts as soon as it is finished."""
         job = claim.job
         technique = catalog.technique(job.technique)
         request = self._with_images(claim, technique.request.model_validate(job.request), stages)
         stages.report(Progress(stage="loading", step=0, steps=1, fraction=0.0))
         self.pulse.pause()
-        model = self.models.get(request.model)
+        model = self.drawing.models.get(request.model)
         self.pulse.step()
         around = surroundings(self.places, job.owner, model, stages.report, remarks)
-        around = replace(around, finished=partial(self._finished, job))
+        made = list(job.artifacts)
+        kept = CheckpointFiles(
+            self.places.artifacts, claim, self.checkpoint_steps, self.leaving.is_set
+        )
+        around = replace(
+            around,
+            finished=partial(self._finished, job.id, made),
+            checkpoints=Checkpoints(kept.earlier, kept.offer),
+        )
         if request.previews:
             previews = Previews(self.store, self.places.artifacts, claim, self.lease_seconds)
             around = replace(around, preview=previews.offer)
-        with closing(execute(technique, model, request, around)) as files:
+        with closing(self.drawing.files(technique, model, request, around, remarks)) as files:
             for artifact, data in files:
                 stages.enter("storing")
                 self._store(claim, artifact.name, data)
-                made = artifact.model_copy(update={"attempt": claim.attempt})
-                self._patiently(partial(self.store.publish, claim, made))
+                made.append(artifact.model_copy(update={"attempt": claim.attempt}))
+                self._patiently(partial(self.store.publish, claim, made[-1]))
 
     def _store(self, claim: Claim, name: str, data: bytes) -> None:
         try:
@@ -178,7 +205,7 @@ class Runner:
             log.error("file %s of job %s not stored: %s", name, claim.job.id, error)
             raise StorageUnavailable("A file of the job could not be stored.") from error
 
-    def _with_images(self, claim: Claim, request: JobRequest, stages: _Stages) -> JobRequest:
+    def _with_images(self, claim: Claim, request: JobRequest, stages: Stages) -> JobRequest:
         """The request with its pictures fetched; the record names them where they are from now."""
 
         def report(progress: Progress) -> None:
@@ -193,19 +220,21 @@ class Runner:
             self._patiently(lambda: self.store.keep_request(claim, self.lease_seconds, kept))
         return found
 
-    def _finished(self, job: Job, stem: str) -> Image.Image | None:
-        """The picture that an earlier attempt published, if its file is still there."""
-        for artifact in job.artifacts:
+    def _finished(
+        self, job_id: str, published: Sequence[Artifact], stem: str
+    ) -> Image.Image | None:
+        """The picture that was published already, if its file is still there."""
+        for artifact in published:
             if artifact.name.rpartition(".")[0] == stem:
                 with (
                     suppress(FileNotFoundError),
-                    self.places.artifacts.open(job.id, artifact.attempt, artifact.name) as file,
+                    self.places.artifacts.open(job_id, artifact.attempt, artifact.name) as file,
                     Image.open(file) as image,
                 ):
                     return image.convert("RGB")
         return None
 
-    def _tidy(self, claim: Claim) -> None:
+    def _tidy(self, claim: Claim, keep: Sequence[str] = ()) -> None:
         """Remove what this attempt and those before it wrote and never published."""
         try:
             published = self.store.get(claim.job.id).artifacts
@@ -214,21 +243,27 @@ class Runner:
             return
         for attempt in range(1, claim.attempt + 1):
             names = [artifact.name for artifact in published if artifact.attempt == attempt]
-            self.places.artifacts.discard(claim.job.id, attempt, keep=names)
+            self.places.artifacts.discard(claim.job.id, attempt, keep=[*names, *keep])
 
     def _report(self, claim: Claim) -> Callable[[Progress], None]:
         """What each step calls: it renews the lease and ends a run that has to end."""
 
+        silent_until = 0.0
+
         def report(progress: Progress) -> None:
+            nonlocal silent_until
             self.pulse.step()
             deadline = claim.job.deadline_at
             if deadline is not None and datetime.now(UTC) > deadline:
                 raise DeadlineExceeded("The job had not ended when its deadline passed.")
+            if time.monotonic() < silent_until:
+                return
             try:
                 canceled = self.store.beat(claim, self.lease_seconds, progress)
             except RedisError as error:
                 # The picture goes on; whether it still counts is decided by the commit.
                 log.warning("progress of job %s not told: %s", claim.job.id, error)
+                silent_until = time.monotonic() + _DEAF_SECONDS
                 return
             if canceled:
                 raise JobCanceled("The job was canceled while it ran.")
@@ -254,35 +289,6 @@ class Runner:
                 time.sleep(0.5)
 
 
-class _Stages:
-    """Passes progress on, and adds up the seconds of each stage, which is a span of its own."""
-
-    def __init__(self, report: Callable[[Progress], None]) -> None:
-        self._report = report
-        self._spent: dict[str, float] = {}
-        self._stage = "loading"
-        self._since = time.monotonic()
-        self._span = tracer.start_span(self._stage)
-
-    def report(self, progress: Progress) -> None:
-        self.enter(progress.stage)
-        self._report(progress)
-
-    def enter(self, stage: str) -> None:
-        now = time.monotonic()
-        self._spent[self._stage] = self._spent.get(self._stage, 0.0) + now - self._since
-        if stage != self._stage:
-            self._span.end()
-            self._span = tracer.start_span(stage)
-        self._stage, self._since = stage, now
-
-    def end(self) -> dict[str, float]:
-        """Seconds by stage."""
-        self.enter(self._stage)
-        self._span.end()
-        return {stage: round(spent, 4) for stage, spent in self._spent.items()}
-
-
 def _span_of(claim: Claim) -> AbstractContextManager[Span]:
     """The span of an attempt, in the trace of the request that submitted the job."""
     job = claim.job
@@ -301,10 +307,9 @@ def _as_failure(job: Job, error: Exception) -> JobError:
     """The failure as data. What nobody foresaw is told to the log, and to callers only as such."""
     if isinstance(error, JobFailure | InvalidImage | NotFound):
         failure = error.as_job_error()
-    elif isinstance(error, torch.OutOfMemoryError):
-        failure = OutOfMemory(
-            "The pictures did not fit into the device's memory: ask for smaller or fewer ones."
-        ).as_job_error()
+    elif ran_out(error):
+        detail = "The model did not fit into the device's memory."
+        failure = OutOfMemory(detail).as_job_error()
     else:
         log.error("job %s failed as %s", job.id, INTERNAL_ERROR, exc_info=error)
         detail = "Something went wrong on our side."

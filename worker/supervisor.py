@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 from redis.exceptions import RedisError
@@ -19,6 +20,7 @@ from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
 from core.storage.places import Places
 from core.telemetry import logs
+from worker.leaving import HAND_BACK, HAND_BACK_SECONDS
 from worker.reaper import reap, sweep
 from worker.webhooks import Webhooks
 
@@ -39,10 +41,9 @@ _LONGEST_PAUSE_SECONDS = 30.0
 class Supervisor:
     """Starts the child, replaces it when it dies, runs the reaper, passes on SIGTERM."""
 
-    def __init__(self, settings: Settings, grace_seconds: float = 30.0) -> None:
+    def __init__(self, settings: Settings) -> None:
         redis = connect(settings.redis_url)
         self.settings = settings
-        self.grace_seconds = grace_seconds
         self.store = JobStore(redis)
         self.queue = JobQueue(redis, settings.pool)
         self.places = Places.under(settings.data_dir)
@@ -51,6 +52,8 @@ class Supervisor:
         self.started_at = 0.0
         self.failures = 0
         self.stopping = False
+        self.broker_away = False
+        self.spare_until = 0.0
 
     def run(self) -> None:
         """Supervise until SIGTERM or SIGINT."""
@@ -68,7 +71,7 @@ class Supervisor:
                 if self.child is None and now >= next_start:
                     self._start(now)
                 if now >= next_reap:
-                    self._tend(lambda: reap(self.store, self.queue, self.settings.max_attempts))
+                    self._tend(self._reap)
                     next_reap = now + _REAP_EVERY_SECONDS
                 if now >= next_sweep:
                     self._tend(
@@ -83,6 +86,18 @@ class Supervisor:
             self._end_child()
             if self.webhooks is not None:
                 self.webhooks.wait()
+
+    def _reap(self) -> None:
+        """Give back what dead workers had.
+
+        While the broker was away nobody could renew a lease, so the living get time for it first.
+        """
+        if self.broker_away:
+            self.store.redis.ping()
+            self.broker_away = False
+            self.spare_until = time.monotonic() + self.settings.lease_seconds
+        if time.monotonic() >= self.spare_until:
+            reap(self.store, self.queue, self.settings.max_attempts)
 
     def _start(self, now: float) -> None:
         # A session of its own: Ctrl-C in the terminal reaches the supervisor alone.
@@ -109,6 +124,7 @@ class Supervisor:
             work()
         except RedisError as error:
             log.warning("the broker does not answer: %s", error)
+            self.broker_away = True
         except Exception:
             log.exception("a round of reaping failed")
 
@@ -116,18 +132,20 @@ class Supervisor:
         self.stopping = True
 
     def _end_child(self) -> None:
-        """Let the child finish its job within the grace, then end it.
+        """Let the child finish its job; if it takes too long, hand it back; then end it.
 
-        The lease of a job cut short ends, and another supervisor, or the next, gives it back.
+        The lease of a job that even then goes on ends, and another supervisor gives it back.
         """
         if self.child is None or self.child.poll() is not None:
             return
-        self.child.terminate()
-        try:
-            self.child.wait(self.grace_seconds)
-        except subprocess.TimeoutExpired:
-            self.child.kill()
-            self.child.wait()
+        asked = ((signal.SIGTERM, self.settings.drain_seconds), (HAND_BACK, HAND_BACK_SECONDS))
+        for number, patience in asked:
+            self.child.send_signal(number)
+            with suppress(subprocess.TimeoutExpired):
+                self.child.wait(patience)
+                return
+        self.child.kill()
+        self.child.wait()
 
 
 def main(settings: Settings) -> None:

@@ -7,8 +7,9 @@ import logging
 
 import torch
 
-from core.contract.models import ModelCatalog
+from core.contract.models import ModelCatalog, ModelSpec
 from core.diffusion.model import DiffusionModel, load_model
+from worker.memory import ran_out
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +34,27 @@ class WarmModels:
             # Before the new one is loaded: the two need not fit beside each other.
             while self.most is not None and len(self._loaded) >= self.most:
                 self._forget(next(iter(self._loaded)))
-            log.info("loading %s on %s", spec.name, self.device)
-            model = load_model(spec, self.device)
+            model = self._load(spec)
         self._loaded[spec.name] = model
         return model
+
+    def forget_another(self, name: str) -> bool:
+        """Let go of the least recently used model but the one called `name`, if there is one."""
+        other = next((other for other in self._loaded if other != name), None)
+        if other is not None:
+            self._forget(other)
+        return other is not None
+
+    def _load(self, spec: ModelSpec) -> DiffusionModel:
+        log.info("loading %s on %s", spec.name, self.device)
+        while True:
+            try:
+                return load_model(spec, self.device)
+            except Exception as error:
+                if not ran_out(error) or not self._loaded:
+                    raise
+            # Only now, without the exception, nothing refers to what was loaded of it.
+            self.forget_another(spec.name)
 
     def _forget(self, name: str) -> None:
         log.info("%s makes room for another model", name)

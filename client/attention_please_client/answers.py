@@ -358,7 +358,7 @@ class Job(BaseModel):
     artifacts: list[Artifact]
     """Each as soon as it is finished."""
     attempt: int
-    """Runs begun; above 1 where a worker was lost."""
+    """Runs begun; above 1 where a worker was lost or had to go."""
     created_at: AwareDatetime
     """When it was submitted."""
     ended_at: AwareDatetime | None
@@ -400,7 +400,7 @@ class JobNews(BaseModel):
     artifacts: list[NamedFile]
     """Those finished so far."""
     attempt: int
-    """Runs begun; above 1 where a worker was lost."""
+    """Runs begun; above 1 where a worker was lost or had to go."""
     created_at: AwareDatetime
     """When it was submitted."""
     ended_at: AwareDatetime | None
@@ -431,7 +431,7 @@ class JobSummary(BaseModel):
         use_attribute_docstrings=True,
     )
     attempt: int
-    """Runs begun; above 1 where a worker was lost."""
+    """Runs begun; above 1 where a worker was lost or had to go."""
     created_at: AwareDatetime
     """When it was submitted."""
     ended_at: AwareDatetime | None

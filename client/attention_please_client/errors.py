@@ -117,6 +117,10 @@ class Gone(ServiceProblem):
     code = "gone"
 
 
+class TooLarge(ServiceProblem):
+    code = "too-large"
+
+
 class QueueFull(ServiceProblem):
     code = "queue-full"
 

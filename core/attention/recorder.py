@@ -51,6 +51,14 @@ class MapRecorder:
         mean = self._means[key]
         return mean if self.heads_apart else mean[:, 0]
 
+    def state_dict(self) -> dict[str, Any]:
+        """What was recorded so far."""
+        return {"means": self._means, "counts": self._counts}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what was recorded before."""
+        self._means, self._counts = dict(state["means"]), dict(state["counts"])
+
     def plan(
         self,
         unet: Any,

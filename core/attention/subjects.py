@@ -76,6 +76,14 @@ class SubjectFinder:
             return plan
         return self.recorder.plan(self.unet, self.places.layers, plan.processors)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What was seen so far."""
+        return self.recorder.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what was seen before."""
+        self.recorder.load_state_dict(state)
+
     def mask(self, row: int, rule: Rule, seed: int) -> Tensor:
         """Where the subject of a row is, bool (height, width) of `places.grid`.
 

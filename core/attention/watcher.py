@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -71,6 +71,14 @@ class Watcher:
         recording = self.recorder.plan(self.unet, self.layers, plan.processors)
         return replace(plan, processors=recording.processors)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What was seen so far."""
+        return {"recorder": self.recorder.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what was seen before."""
+        self.recorder.load_state_dict(state["recorder"])
+
     def self_maps(self, place: int = 0) -> dict[Grid, Tensor]:
         """How much each token reads of each, (tokens, tokens) on the model's device.
 
@@ -124,6 +132,17 @@ class PictureWatcher(Watcher):
             return nullcontext()
         features = AttentionPlan({self.feature_layer.name: self._features})
         return attention_control(self.unet, self.added(step, features))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was seen so far."""
+        features = {"mean": self._features.mean, "calls": self._features.calls}
+        return super().state_dict() | {"features": features}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what was seen before."""
+        super().load_state_dict(state)
+        self._features.mean = state["features"]["mean"]
+        self._features.calls = state["features"]["calls"]
 
     def features(self) -> Tensor:
         """What the feature layer gave, (tokens, channels) on the CPU. None was seen: ValueError."""

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 
 from core.contract.appearance_presets import PRESETS, FreeU, MaskRule, PresetName
 from core.contract.appearance_ranges import Ranges, ranges_in_steps
+from core.contract.demand import Demand
 from core.contract.errors import FieldError, InvalidRequest
 from core.contract.images import ImageInput
 from core.contract.inspection import Inspect
@@ -207,6 +208,10 @@ class AppearanceTransferRequest(JobRequest):
                 "ranges": ranges_in_steps(self.ranges, preset, steps),
             }
         )
+
+    def demand(self, model: ModelSpec) -> Demand:
+        size = self.width or model.width, self.height or model.height
+        return Demand(type(self).__name__, size, model.max_batch, ROWS_AT_ONCE)
 
     def with_stored(self, stored: Stored) -> Self:
         names = ("structure", "appearance")

@@ -6,6 +6,9 @@ import re
 from collections.abc import Collection
 from typing import BinaryIO, Protocol
 
+CHECKPOINT = "checkpoint.pt"
+"""Beside the files of an attempt, and never published: how far its loop is."""
+
 ARTIFACT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
 PREVIEW = "preview.jpg"

@@ -12,6 +12,7 @@
     ├── Unavailable           the broker or the storage does not answer
     ├── Busy                  as many jobs wait as may
     ├── QueueFull             as many of this caller's jobs wait as may
+    ├── TooLarge              more than any worker's memory takes
     ├── RateLimited           too many submissions in too short a time
     └── JobFailure            a job ended without pictures
         ├── JobCanceled
@@ -134,6 +135,11 @@ class Busy(AttentionPleaseError):
     title = "The queue is full"
     retryable = True
     retry_after_seconds = 30
+
+
+class TooLarge(AttentionPleaseError):
+    code = "too-large"
+    title = "The pictures don't fit into a worker's memory"
 
 
 class QueueFull(AttentionPleaseError):

@@ -22,7 +22,9 @@ Status = Annotated[
     ),
 ]
 ModelName = Annotated[str, Field(description="The model that draws it.")]
-Attempt = Annotated[int, Field(description="Runs begun; above 1 where a worker was lost.")]
+Attempt = Annotated[
+    int, Field(description="Runs begun; above 1 where a worker was lost or had to go.")
+]
 CreatedAt = Annotated[datetime, Field(description="When it was submitted.")]
 StartedAt = Annotated[datetime | None, Field(description="When its first run began.")]
 EndedAt = Annotated[datetime | None, Field(description="When it became final.")]
@@ -34,7 +36,8 @@ Metadata = Annotated[dict[str, str], Field(description="That of the request.")]
 
 FINAL: frozenset[JobStatus] = frozenset({"succeeded", "failed", "canceled"})
 
-# From where each status may be reached. `running` to `queued` is a lost worker's job going back.
+# From where each status may be reached. `running` to `queued` is a job going back whose worker was
+# lost, or had to go.
 LEGAL_MOVES: dict[JobStatus, frozenset[JobStatus]] = {
     "queued": frozenset({"running"}),
     "running": frozenset({"queued"}),
@@ -93,6 +96,7 @@ class Job(Frozen):
     status: JobStatus
     revision: int = Field(description="Grows with each change of the record.")
     attempt: int = Field(description="Runs begun so far; also the fencing token of the last.")
+    losses: int = Field(default=0, description="Runs whose worker died.")
     created_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field
 
+from core.contract.demand import Demand
 from core.contract.errors import FieldError, InvalidRequest
 from core.contract.images import ImageInput
 from core.contract.models import ModelSpec
@@ -53,6 +54,9 @@ class ObservedRequest(JobRequest):
     def size(self) -> tuple[int, int]:
         """Width and height in pixels, of an effective request."""
         return settled(self.sampling.width), settled(self.sampling.height)
+
+    def demand(self, model: ModelSpec) -> Demand:
+        return Demand(type(self).__name__, self.size)
 
     def with_stored(self, stored: Stored) -> Self:
         if self.image is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,17 @@ from core.contract.jobs import JobWarning, Progress
 
 Report = Callable[[Progress], None]
 """Called at every step. Raises JobFailure when the run has to end: canceled, too late, lost."""
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where a job's loops leave how far they are."""
+
+    earlier: Callable[[], Iterable[bytes]] = lambda: ()
+    """What earlier attempts at the job left, the last one's first."""
+    offer: Callable[[Callable[[], bytes]], None] = lambda save: None
+    """Offers the state of a loop before a step; `save` gives it, where it is wanted now. It raises
+    where the run has to end here, for another worker to go on with."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,7 @@ class Surroundings:
     """
     finished: Callable[[str], Image.Image | None] = lambda stem: None
     """The picture of this stem that an earlier attempt at the job finished, if it did."""
+    checkpoints: Checkpoints = Checkpoints()
     warn: Callable[[JobWarning], None] = lambda warning: None
     """Tells the caller of something that did not go as asked, though the job goes on."""
     preview: Callable[[Callable[[], Image.Image]], None] = lambda draw: None

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from core.contract.demand import Demand
 from core.contract.errors import FieldError, InvalidRequest
 from core.contract.models import ModelSpec
 from core.contract.stored import Stored
@@ -136,6 +137,10 @@ class JobRequest(Strict):
         Pictures inside the request are stored and named, as `stored` says. Raises InvalidRequest.
         """
         return self
+
+    def demand(self, model: ModelSpec) -> Demand:
+        """What of an effective request decides how much memory it takes on `model`."""
+        raise NotImplementedError
 
     def _effective(self, model: ModelSpec) -> dict[str, Any]:
         seed = secrets.randbelow(MAX_SEED + 1) if self.seed is None else self.seed

@@ -78,11 +78,28 @@ class Settings(BaseSettings):
         description="Models a worker holds at once; the least recently used makes room. Default: "
         "all that were asked for.",
     )
+    memory_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="What a worker may take of its device's memory. Default: nine tenths of a "
+        "GPU's, and no limit on the CPU.",
+    )
     lease_seconds: float = Field(
         default=6.0, gt=0, description="A running job without a heartbeat this long is lost."
     )
     stall_seconds: float = Field(
         default=300.0, gt=0, description="A worker without a finished step this long is replaced."
+    )
+    checkpoint_steps: int = Field(
+        default=5,
+        ge=0,
+        description="A lost job does at most so many steps again; 0 keeps no checkpoints.",
+    )
+    drain_seconds: float = Field(
+        default=20.0,
+        ge=0,
+        description="How long the job in hand may go on after SIGTERM, before it is kept and "
+        "handed back for another worker.",
     )
     max_attempts: int = Field(default=3, ge=1, description="Runs of a job whose workers die.")
 

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 
 from core.contract.adapters import AdapterUse
 from core.contract.control import ControlRequest
+from core.contract.demand import Demand
 from core.contract.errors import FieldError, InvalidRequest
 from core.contract.inspection import MOST_PICTURES, Inspect
 from core.contract.models import ModelSpec
@@ -209,6 +210,18 @@ class StyleAlignedRequest(JobRequest):
         """Width and height of each picture in pixels, of an effective request."""
         size = self.panorama or self.sampling
         return settled(size.width), settled(size.height)
+
+    def demand(self, model: ModelSpec) -> Demand:
+        kind = " ".join(
+            [type(self).__name__]
+            + [name for name in ("control", "panorama", "inspect") if getattr(self, name)]
+        )
+        if self.panorama:
+            return Demand(kind, self.picture_size, settled(self.panorama.views_per_batch) + 1, 2)
+        together = len(self.prompts) + self.draws_references_apart
+        if self.sharing.full:
+            return Demand(kind, self.picture_size, together, together)
+        return Demand(kind, self.picture_size, min(together, model.max_batch), min(together, 2))
 
     def text_of(self, prompt: Prompt) -> str:
         """What the text encoder reads for `prompt`: its text with the style appended."""

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.diffusion.checkpoints import UNBROKEN, Stretch
 from core.diffusion.denoise import Guidance, predict, scheduler_for
 from core.diffusion.model import DiffusionModel
 from core.diffusion.prompts import Conditioning
@@ -42,6 +43,7 @@ def ddpm_inversion(
     skip: int = 0,
     batch: int = 8,
     after_batch: Callable[[int], None] = lambda done: None,
+    stretch: Stretch = UNBROKEN,
 ) -> NoiseSpace:
     """Invert `picture` (1, channels, h, w) for the steps from `skip` on.
 
@@ -61,8 +63,9 @@ def ddpm_inversion(
     start = picture.to(model.device, torch.float32)
     noisy = kept.sqrt() * start + (1 - kept).sqrt() * noise[skip:].to(model.device, torch.float32)
     latents = torch.cat([noisy, start])
-    maps = torch.zeros_like(noisy)
-    for first in range(0, len(timesteps), batch):
+    done, [maps] = stretch.resume([torch.zeros_like(noisy)])
+    for first in range(done, len(timesteps), batch):
+        stretch.reached(first, [maps])
         some = slice(first, first + batch)
         chunk = latents[:-1][some].to(model.dtype)
         predicted = predict_each(model, chunk, timesteps[some], guidance).float()

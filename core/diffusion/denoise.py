@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.diffusion.checkpoints import UNBROKEN, Stretch
 from core.diffusion.control import Control
 from core.diffusion.model import DiffusionModel
 from core.diffusion.prompts import Conditioning
@@ -78,16 +79,19 @@ def denoise(
     steps: int,
     after_step: AfterStep = lambda step, latents: latents,
     expected: Expected = lambda latents: None,
+    stretch: Stretch = UNBROKEN,
 ) -> Tensor:
     """Run the model's scheduler from `noise` to clean latents.
 
     noise: (pictures, channels, height, width); the same shape comes back, in the model's
     dtype. The loop is DDIM with eta 0 (Song et al., ICLR 2021). expected: told at each step
-    what the clean latents would be as far as can be said then.
+    what the clean latents would be as far as can be said then. stretch: where it may go on.
     """
     scheduler = scheduler_for(model, steps)
     latents: Tensor = noise.to(model.device, model.dtype) * scheduler.init_noise_sigma
-    for step, timestep in enumerate(scheduler.timesteps):
+    done, [latents] = stretch.resume([latents])
+    for step, timestep in enumerate(scheduler.timesteps[done:], start=done):
+        stretch.reached(step, [latents])
         predicted = predictor(step, timestep, latents)
         moved = scheduler.step(predicted, timestep, latents)
         expected(moved.pred_original_sample)

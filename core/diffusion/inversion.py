@@ -11,6 +11,7 @@ from torch import Tensor
 
 from core.contract.images import Upload
 from core.contract.pictures import Surroundings
+from core.diffusion.checkpoints import UNBROKEN, Stretch, stretch
 from core.diffusion.denoise import AfterStep, Guidance, predict
 from core.diffusion.fitting import fitted
 from core.diffusion.images import encode_image
@@ -37,6 +38,7 @@ def ddim_inversion(
     guidance: Guidance,
     steps: int,
     after_step: AfterStep = lambda step, latents: latents,
+    stretch: Stretch = UNBROKEN,
 ) -> Tensor:
     """Run DDIM backwards (Song et al., ICLR 2021, section 4.3), from a picture to noise.
 
@@ -45,8 +47,9 @@ def ddim_inversion(
     a denoising of as many steps stands before its step i.
     """
     scheduler = inverse_scheduler(model, steps)
-    trajectory = [latents.to(model.device, model.dtype)]
-    for step, timestep in enumerate(scheduler.timesteps):
+    done, trajectory = stretch.resume([latents.to(model.device, model.dtype)])
+    for step, timestep in enumerate(scheduler.timesteps[done:], start=done):
+        stretch.reached(step, trajectory)
         predicted = predict(model, trajectory[-1], timestep, guidance)
         after = scheduler.step(predicted, timestep, trajectory[-1]).prev_sample
         trajectory.append(after_step(step, after))
@@ -74,7 +77,8 @@ def kept_trajectory(
     def invert() -> bytes:
         picture = fitted(around.image(image), size, "crop").image
         latents = encode_image(model, picture)
-        trajectory = ddim_inversion(model, latents, guidance, steps, after_step)
+        going = stretch(model, around.checkpoints, f"inverting {key}", {})
+        trajectory = ddim_inversion(model, latents, guidance, steps, after_step, going)
         return save({"trajectory": trajectory.cpu()})
 
     return load(around.cached(key, invert, note))["trajectory"].to(model.device)

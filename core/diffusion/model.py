@@ -7,8 +7,8 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import torch
 
@@ -31,6 +31,11 @@ class DiffusionModel:
     """Tells one set of weights from another; in every recipe."""
     beside: dict[str, Any] = field(default_factory=dict)
     """Networks that go with it, loaded when first asked for."""
+
+    def limited(self, pictures: int) -> Self:
+        """The same model for at most so many pictures at once, 2 at the least."""
+        most = min(self.spec.max_batch, max(2, pictures))
+        return replace(self, spec=self.spec.model_copy(update={"max_batch": most}))
 
     @property
     def unet(self) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 import torch
@@ -14,6 +14,7 @@ from core.contract.jobs import Progress
 from core.contract.observed import ObservedRequest
 from core.contract.pictures import Surroundings
 from core.contract.requests import settled
+from core.diffusion.checkpoints import Stateful, stretch
 from core.diffusion.decoding import decode_checked
 from core.diffusion.denoise import (
     Guidance,
@@ -46,19 +47,29 @@ def watched_row(request: ObservedRequest) -> int:
 
 
 def observe(
-    model: DiffusionModel, request: ObservedRequest, around: Surroundings, watch: Watch
+    model: DiffusionModel,
+    request: ObservedRequest,
+    around: Surroundings,
+    watch: Watch,
+    seen: Mapping[str, Stateful] | None = None,
 ) -> Image.Image:
     """Draw the picture of an effective request, or run its given one again, under `watch`.
 
+    seen: what `watch` fills, for checkpoints.
     Returns it in RGB at the request's size. A given picture is inverted without guidance, which
     brings it back best, and its inversion is kept for later jobs.
     Raises NumericsFailure where no picture comes out, and JobFailure where the job has to end.
     """
-    return (_drawn if request.image is None else _given)(model, request, around, watch)
+    run = _drawn if request.image is None else _given
+    return run(model, request, around, watch, seen or {})
 
 
 def _drawn(
-    model: DiffusionModel, request: ObservedRequest, around: Surroundings, watch: Watch
+    model: DiffusionModel,
+    request: ObservedRequest,
+    around: Surroundings,
+    watch: Watch,
+    seen: Mapping[str, Stateful],
 ) -> Image.Image:
     steps = settled(request.sampling.steps)
     positive = encode_prompts(model, [settled(request.prompt)])
@@ -75,14 +86,19 @@ def _drawn(
 
     noise = starting_noise(model, settled(request.seed), *request.size)
     expected = previewed(model, around.preview)
-    latents = denoise(model, noise, predicted, steps, after, expected)
+    going = stretch(model, around.checkpoints, "drawing", seen)
+    latents = denoise(model, noise, predicted, steps, after, expected, going)
     _tell(around, "decoding", steps, steps, (steps + 1) / (steps + 2))
     return decode_checked(model, latents, may_be_black=True)
 
 
 @torch.inference_mode()
 def _given(
-    model: DiffusionModel, request: ObservedRequest, around: Surroundings, watch: Watch
+    model: DiffusionModel,
+    request: ObservedRequest,
+    around: Surroundings,
+    watch: Watch,
+    seen: Mapping[str, Stateful],
 ) -> Image.Image:
     assert isinstance(request.image, Upload)
     image = fitted(around.image(request.image), request.size, "crop").image
@@ -106,7 +122,10 @@ def _given(
         note={},
         after_step=inverted,
     )
-    for step, timestep in enumerate(scheduler_for(model, steps).timesteps):
+    going = stretch(model, around.checkpoints, "watching", seen)
+    done, _ = going.resume([trajectory[:0]])
+    for step, timestep in enumerate(scheduler_for(model, steps).timesteps[done:], start=done):
+        going.reached(step, [])
         with watch(step):
             predict(model, trajectory[step, None], timestep, guidance)
         _tell(around, "denoising", step + 1, steps, (steps + step + 1) / (2 * steps + 1))

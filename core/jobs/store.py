@@ -241,9 +241,18 @@ class JobStore:
             # It moved between the two, such as a lost job going back to the queue: look again.
         raise Conflict(f"The job has already ended: {job.status}.")
 
+    def hand_back(self, claim: Claim) -> None:
+        """Put a job back into the queue, for another worker to go on with.
+
+        Raises AttemptSuperseded if another attempt has it.
+        """
+        job, fields = claim.job, {"progress": None, "started_at": None}
+        if self._move(job.id, job.pool, "queued", fields, fence=claim.attempt) is None:
+            raise AttemptSuperseded(f"Attempt {claim.attempt} no longer has job {job.id}.")
+
     def requeue_lost(self, job: Job) -> bool:
         """Put a running job whose lease is over back into the queue."""
-        fields = {"progress": None, "started_at": None}
+        fields = {"progress": None, "started_at": None, "losses": job.losses + 1}
         return self._move(job.id, job.pool, "queued", fields, only_expired=True) is not None
 
     def fail_lost(self, job: Job, error: JobError) -> bool:

@@ -28,6 +28,8 @@ class WorkerInfo(BaseModel):
     device: str
     warm_models: tuple[str, ...]
     since: datetime
+    room_bytes: int | None = None
+    """What a run may take of its device, beside the weights; None where there is no limit."""
 
 
 def new_name() -> str:

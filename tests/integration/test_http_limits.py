@@ -10,9 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
+from redis import Redis
 
 from core.contract.jobs import Job
 from core.contract.settings import Settings
+from core.jobs.needs import Needs
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
 from core.jobs.workers import WorkerInfo, announce
@@ -110,3 +112,30 @@ def announced(store: JobStore, settings: Settings) -> None:
         since=datetime.now(UTC),
     )
     announce(store.redis, info, ttl_seconds=60)
+
+
+def test_pictures_that_no_worker_has_the_memory_for_are_refused_with_a_size_that_fits(
+    client: httpx.Client, redis: Redis, settings: Settings
+) -> None:
+    Needs(redis).learn("tiny-world", "StyleAlignedRequest", 64 * 64, 2, 4_000)
+    body = BODY | {"prompts": ["a cat", "a house"]}
+    large = body | {"sampling": {"width": 256, "height": 128}}
+    assert client.post(PATH, json=large).status_code == 202  # no worker says what it has
+    for name, room in (("small", 1_000), ("big", 10_000)):
+        info = WorkerInfo(
+            name=name,
+            pool=settings.pool,
+            device="cuda:0",
+            warm_models=("tiny-world",),
+            since=datetime.now(UTC),
+            room_bytes=room,
+        )
+        announce(redis, info, ttl_seconds=30)
+    refused = client.post(PATH, json=large)
+    assert (refused.status_code, refused.json()["code"]) == (422, "too-large")
+    assert refused.json()["retryable"] is False
+    width, height = map(int, re.findall(r"(\d+) x (\d+) does", refused.json()["detail"])[0])
+    assert (width, height) == (144, 64)
+    fitting = body | {"sampling": {"width": width, "height": height}}
+    assert client.post(PATH, json=fitting).status_code == 202
+    assert client.post(PATH, json=body).status_code == 202

@@ -35,6 +35,8 @@ def up(settings: Settings) -> Iterator[httpx.Client]:
         env=os.environ | settings.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        # A shell that runs these tests in the background has it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{settings.port}", timeout=70) as client:

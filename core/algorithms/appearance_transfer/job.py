@@ -33,6 +33,7 @@ from core.contract.images import Upload
 from core.contract.jobs import JobWarning, Progress
 from core.contract.pictures import Picture, Surroundings
 from core.contract.requests import MAX_SEED, settled
+from core.diffusion.checkpoints import Stretch, stretch
 from core.diffusion.ddpm_inversion import NoiseSpace, ddpm_inversion
 from core.diffusion.decoding import decode_checked, is_black
 from core.diffusion.denoise import Guidance
@@ -92,7 +93,14 @@ def appearance_transfer(
             text,
             settled(request.steps),
             _settings(
-                model, request, finder, watcher, masks if request.mask_adain else lambda: None
+                model,
+                request,
+                finder,
+                watcher,
+                masks if request.mask_adain else lambda: None,
+                stretch(
+                    model, around.checkpoints, "transfer", {"finder": finder, "watcher": watcher}
+                ),
             ),
             told.denoised,
             previewed(model, around.preview),
@@ -147,19 +155,22 @@ def _inverted(
     steps, skip = settled(request.steps), settled(request.skip_steps)
     scale = settled(request.inversion_guidance_scale)
 
+    size = given.picture.image.size
+    parts = (size, request.fit, steps, skip, scale, request.free_u, given.seed, given.text)
+    key = f"ddpm {given.upload} {parts}"
+
     def invert() -> bytes:
         latents = encode_image(model, given.picture.image)
         generator = torch.Generator("cpu").manual_seed(given.seed)
         noise = torch.randn((steps, *latents.shape[1:]), generator=generator)
         guidance = Guidance(text, encode_prompts(model, [""]), scale)
         batch = max(1, model.spec.max_batch // (2 if guidance.active else 1))
-        space = ddpm_inversion(model, latents, noise, guidance, skip, batch, told.inverted)
+        going = stretch(model, around.checkpoints, f"inverting {key}", {})
+        space = ddpm_inversion(model, latents, noise, guidance, skip, batch, told.inverted, going)
         return save({"latents": space.latents.cpu(), "noise": space.noise.cpu()})
 
-    size = given.picture.image.size
-    parts = (size, request.fit, steps, skip, scale, request.free_u, given.seed, given.text)
     # No note: it is no reference that another technique could be given.
-    kept = load(around.cached(f"ddpm {given.upload} {parts}", invert, {}))
+    kept = load(around.cached(key, invert, {}))
     return NoiseSpace(kept["latents"], kept["noise"])
 
 
@@ -185,6 +196,7 @@ def _settings(
     finder: SubjectFinder,
     watcher: Watcher,
     masks: Callable[[], Masks | None],
+    going: Stretch,
 ) -> Transfer:
     """What the loop does. A model with one grid in its decoder takes the range of the fine one."""
     grids = decoder_grids(model.unet, finder.latent_size)
@@ -198,6 +210,7 @@ def _settings(
         adain=_steps(request.ranges.adain),
         masks=masks,
         watch=lambda step, plan: watcher.added(step, finder.watch(step, plan)),
+        stretch=going,
     )
 
 

@@ -16,6 +16,7 @@ from core.attention.control import AtStep, as_planned, attention_control
 from core.attention.cross_image import CrossImageAttention, SwapSchedule, swap_plan
 from core.contract.errors import NumericsFailure
 from core.diffusion.adain import adain, masked_adain
+from core.diffusion.checkpoints import UNBROKEN, Stretch
 from core.diffusion.ddpm_inversion import ddpm_step
 from core.diffusion.denoise import AfterStep, Expected, Guidance, predict, scheduler_for
 from core.diffusion.model import DiffusionModel
@@ -36,7 +37,7 @@ class Transfer:
     at the first step; it falls evenly to half of that, but not below 1, at the last.
     adain: the steps after which the latents take the appearance's statistics.
     masks: asked after each of these steps; None stands for AdaIN of whole latents.
-    watch: may add to what is installed on the UNet in a step.
+    watch: may add to what is installed on the UNet in a step. stretch: where it may go on.
     """
 
     schedule: SwapSchedule
@@ -45,6 +46,7 @@ class Transfer:
     adain: range
     masks: Callable[[], Masks | None] = lambda: None
     watch: AtStep = as_planned
+    stretch: Stretch = UNBROKEN
 
 
 @torch.inference_mode()
@@ -74,8 +76,10 @@ def transfer(
     strengths = torch.linspace(
         settings.swap_guidance, max(settings.swap_guidance / 2, 1.0), len(timesteps)
     ).tolist()
-    latents, noise = start.to(model.device), noise.to(model.device)
-    for step, timestep in enumerate(timesteps):
+    done, [latents] = settings.stretch.resume([start.to(model.device)])
+    noise = noise.to(model.device)
+    for step, timestep in enumerate(timesteps[done:], start=done):
+        settings.stretch.reached(step, [latents])
         predicted = _noise_in(model, latents, timestep, text, step, strengths[step], settings)
         expected(scheduler.step(predicted, timestep, latents).pred_original_sample[[OUT]])
         latents = ddpm_step(scheduler, predicted, timestep, latents, noise[:, step])

@@ -41,7 +41,7 @@ def attention_maps(
     times = times_of(model, settled(request.sampling.steps))
     watcher = _watcher(model, request, times)
     seen = _seen(model, watcher, times)
-    picture = observe(model, request, around, watcher.watch)
+    picture = observe(model, request, around, watcher.watch, {"watcher": watcher})
     if request.image is None:
         about = {"prompt": request.prompt, "seed": request.seed}
         yield Picture("image", "image", picture, about)

@@ -38,7 +38,7 @@ def segmentation(
     for each label, `features`. Raises NumericsFailure where no picture comes out.
     """
     watcher = watcher_of(model, request)
-    picture = observe(model, request, around, watcher.watch)
+    picture = observe(model, request, around, watcher.watch, {"watcher": watcher})
     labels, text = settled(request.labels), settled(request.prompt)
     positions = {label: token_positions(model, text, label) for label in labels}
     parts = parts_of(

@@ -24,9 +24,11 @@ from core.algorithms.style_aligned.plans import (
 from core.attention.control import AtStep, as_planned, attention_control
 from core.attention.watcher import Watcher
 from core.contract.panorama import Panorama
+from core.contract.pictures import Checkpoints
 from core.contract.requests import Prompt, settled
 from core.contract.style_aligned import Sharing, StyleAlignedRequest
 from core.diffusion.adapters import Adapters
+from core.diffusion.checkpoints import UNBROKEN, Stateful, Stretch, stretch
 from core.diffusion.control import Control
 from core.diffusion.denoise import (
     Expected,
@@ -55,6 +57,7 @@ class Drawing:
     adapters: Adapters
     inspector: Inspector
     expected: Expected
+    checkpoints: Checkpoints
 
 
 @dataclass(frozen=True)
@@ -90,13 +93,15 @@ def draw(
     maps: Sequence[Image.Image],
     told: Told,
     *,
+    name: str,
     leader_too: bool = False,
 ) -> tuple[list[Tensor], Tensor, list[Seen]]:
     """Final latents of the references, (1, channels, h, w) each, and of the pictures.
 
     Last, what was seen of each picture, if that is wanted.
     prompts: what is drawn in one go, one of them for a panorama. maps: for each of them what
-    the ControlNet sees, or nothing. leader_too: the first leader counts as a picture.
+    the ControlNet sees, or nothing. name: of this batch among those of the job. leader_too: the
+    first leader counts as a picture.
     """
     model, request, leaders = drawing.model, drawing.request, drawing.leaders
     steps, sharing = settled(request.sampling.steps), request.sharing
@@ -104,6 +109,7 @@ def draw(
     noise = _noise(model, request, prompts)
     guidance = _guidance(model, request, prompts)
     watch = watched(drawing, guidance.halves, len(noise), leader_too=leader_too)
+    seen: dict[str, Stateful] = {"leader": watch.leader, "pictures": watch.pictures}
     if sharing.full:
         latents = draw_pooled(
             model,
@@ -116,6 +122,7 @@ def draw(
             told,
             watch.pictures.added,
             drawing.expected,
+            stretch(model, drawing.checkpoints, name, seen),
         )
         return [latents[:1]], latents[1:], watch.seen()
     leading = Leading(model, leaders, sharing, layers, steps, drawing.adapters, watch.leader.added)
@@ -130,7 +137,8 @@ def draw(
         told(step, latents)
         return latents
 
-    latents = denoise(model, noise, predictor, steps, after_step, drawing.expected)
+    going = stretch(model, drawing.checkpoints, name, seen | {"leading": leading})
+    latents = denoise(model, noise, predictor, steps, after_step, drawing.expected, going)
     return leading.latents, latents, watch.seen()
 
 
@@ -179,7 +187,7 @@ def _panorama(
         leading,
         guidance,
         windows,
-        settled(panorama.views_per_batch),
+        min(settled(panorama.views_per_batch), model.spec.max_batch - 1),
         masks=region_masks(panorama, leading.leaders, factor),
         texts=window_texts(panorama, windows, factor) if panorama.regions else None,
     )
@@ -196,6 +204,7 @@ def draw_pooled(
     told: Told,
     watch: AtStep = as_planned,
     expected: Expected = lambda latents: None,
+    going: Stretch = UNBROKEN,
 ) -> Tensor:
     """Full sharing: the leader and then the targets in one batch, all attending to all."""
     everyone = Guidance(
@@ -216,7 +225,7 @@ def draw_pooled(
             return predict(model, latents, timestep, everyone)
 
     start = torch.cat([leader.start.to(noise), noise])
-    return denoise(model, start, predictor, steps, after_step, expected)
+    return denoise(model, start, predictor, steps, after_step, expected, going)
 
 
 def _noise(

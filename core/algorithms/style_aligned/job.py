@@ -56,6 +56,7 @@ def style_aligned(
             adapters,
             _inspector(model, request, around),
             previewed(model, around.preview),
+            around.checkpoints,
         )
         for index, chunk in enumerate(chunks):
             if around.finished(_image_stem(chunk[-1].number if chunk else 0)):
@@ -99,7 +100,12 @@ def _chunk(
     prompts = [target.prompt for target in chunk]
     leader_too = progress.chunk == 0 and not request.draws_references_apart
     references, latents, seen = draw(
-        drawing, prompts, maps, progress.denoised, leader_too=leader_too
+        drawing,
+        prompts,
+        maps,
+        progress.denoised,
+        name=f"chunk {[target.number for target in chunk]}",
+        leader_too=leader_too,
     )
     if progress.chunk == 0:
         stems = _reference_stems(leaders)

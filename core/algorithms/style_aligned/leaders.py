@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -213,6 +213,14 @@ class Leading:
             [leader.score_shift for leader in self.leaders],
             halves=halves,
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where each reference is; the memories are written anew at every step."""
+        return {"latents": self.latents}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where each reference was."""
+        self.latents = list(state["latents"])
 
     def advance(self, step: int, timestep: Tensor) -> None:
         """Take every reference through one step."""

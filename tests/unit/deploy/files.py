@@ -9,10 +9,12 @@ from typing import Any
 import yaml
 
 from core.contract.settings import Settings
+from worker.leaving import HAND_BACK_SECONDS
 
 ROOT = Path(__file__).parents[3]
-DRAIN_SECONDS = 30
-"""What a supervisor that was told to stop may take: its job's grace, and its own end after that."""
+DRAIN_SECONDS = float(Settings.model_fields["drain_seconds"].default) + HAND_BACK_SECONDS
+"""What a supervisor that was told to stop may take, but for its own end."""
+# Object storage, which is wired here first.
 COMING = {"ATTENTION_PLEASE_STORAGE_URL", "ATTENTION_PLEASE_STORAGE_ENDPOINT"}
 
 

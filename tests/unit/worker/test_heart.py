@@ -17,10 +17,13 @@ from core.contract.jobs import Job
 from core.contract.models import load_catalog
 from core.contract.settings import Settings
 from core.jobs import workers
+from core.jobs.needs import Needs
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
 from core.storage.places import Places
 from worker.child import STALLED, Heart, WarmWorker
+from worker.drawing import Drawing
+from worker.memory import DeviceMemory
 from worker.runner import Pulse, Runner
 from worker.warm import WarmModels
 
@@ -30,7 +33,8 @@ NewJob = Callable[..., Job]
 @pytest.fixture
 def runner(store: JobStore, queue: JobQueue, settings: Settings, tmp_path: Path) -> Runner:
     models = WarmModels(load_catalog(settings.models_file), torch.device("cpu"))
-    return Runner(store, queue, Places.under(tmp_path), models, 5.0, Pulse())
+    drawing = Drawing(models, DeviceMemory(models.device), Needs(store.redis))
+    return Runner(store, queue, Places.under(tmp_path), drawing, 5.0, Pulse())
 
 
 @pytest.fixture

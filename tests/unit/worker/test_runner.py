@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,21 +20,29 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from PIL import Image
 
 from core import catalog
+from core.contract.artifacts import CHECKPOINT
 from core.contract.errors import NumericsFailure
 from core.contract.jobs import Job, Progress, new_job_id
 from core.contract.models import load_catalog
+from core.jobs.needs import Needs
 from core.jobs.queue import JobQueue
 from core.jobs.record import RUNNING
 from core.jobs.store import Claim, JobStore
 from core.outbound.guard import Guard
 from core.outbound.rules import Rules
 from core.storage import disk
+from core.storage.disk import DiskStore
 from core.storage.places import Places
 from tests.tiny_models import models_file
 from tests.web import respond, web_server
+from worker import drawing as drawing_module
 from worker import previews
 from worker import runner as runner_module
-from worker.runner import Pulse, Runner, _Stages
+from worker import stages as stages_module
+from worker.drawing import Drawing
+from worker.memory import DeviceMemory
+from worker.runner import Pulse, Runner
+from worker.stages import Stages
 from worker.warm import WarmModels
 
 NewJob = Callable[..., Job]
@@ -47,7 +56,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> WarmModels:
 
 @pytest.fixture
 def runner(store: JobStore, queue: JobQueue, models: WarmModels, tmp_path: Path) -> Runner:
-    return Runner(store, queue, Places.under(tmp_path), models, 5.0, Pulse())
+    drawing = Drawing(models, DeviceMemory(models.device), Needs(store.redis))
+    return Runner(store, queue, Places.under(tmp_path), drawing, 5.0, Pulse())
 
 
 @pytest.fixture
@@ -92,7 +102,7 @@ def test_an_unforeseen_error_is_internal_outside_and_told_to_the_log(
     def broken(*_: Any) -> Any:
         raise KeyError("/secret/path")
 
-    monkeypatch.setattr(runner_module, "execute", broken)
+    monkeypatch.setattr(drawing_module, "execute", broken)
     runner.run(job.id)
     error = store.get(job.id).error
     assert error is not None
@@ -123,7 +133,7 @@ def test_memory_that_runs_out_fails_with_what_would_help(
     def hungry(*_: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(runner_module, "execute", hungry)
+    monkeypatch.setattr(drawing_module, "execute", hungry)
     runner.run(job.id)
     error = store.get(job.id).error
     assert error is not None
@@ -145,7 +155,7 @@ def test_a_superseded_attempt_commits_nothing(
         given[3].report(Progress(stage="denoising", step=1, steps=2, fraction=0.1))
         raise AssertionError("the report should have ended this attempt")
 
-    monkeypatch.setattr(runner_module, "execute", taken_over)
+    monkeypatch.setattr(drawing_module, "execute", taken_over)
     runner.run(job.id)
     assert not (tmp_path / "artifacts" / job.id / "1").exists()
     now = store.get(job.id)
@@ -157,7 +167,8 @@ def test_a_run_is_a_span_of_the_submitters_trace_with_one_for_each_stage(
 ) -> None:
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(runner_module, "tracer", provider.get_tracer("test"))
+    for module in (runner_module, stages_module):
+        monkeypatch.setattr(module, "tracer", provider.get_tracer("test"))
     trace = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
     traced = job.model_copy(update={"id": new_job_id(), "trace": trace})
     store.create(traced)
@@ -187,7 +198,7 @@ def test_what_a_url_gave_once_is_what_every_later_attempt_draws(
         assert claim
         fetching = replace(runner, guard=Guard(rules))
         request = catalog.technique(job.technique).request.model_validate(effective)
-        fetching._with_images(claim, request, _Stages(lambda progress: None))
+        fetching._with_images(claim, request, Stages(lambda progress: None))
         # The attempt is lost here; another worker, which may fetch nothing, takes the job.
         store.redis.zadd(RUNNING, {job.id: 0})
         assert store.requeue_lost(job)
@@ -299,3 +310,59 @@ def test_a_preview_that_can_not_be_drawn_ends_no_job(
     offered = previews.Previews(store, runner.places.artifacts, claim, 5.0)
     offered.offer(draw)
     assert not runner.places.artifacts.root.exists()
+
+
+def test_a_job_whose_worker_has_to_go_is_gone_on_with_by_another_to_the_same_bytes(
+    runner: Runner,
+    job: Job,
+    store: JobStore,
+    queue: JobQueue,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sampling = job.request["sampling"] | {"steps": 12}
+    long = job.model_copy(update={"request": job.request | {"sampling": sampling}})
+    whole, cut = (long.model_copy(update={"id": new_job_id()}) for _ in range(2))
+    store.create(whole)
+    runner.run(whole.id)
+    store.create(cut)
+    going = replace(runner, leaving=threading.Event())
+    steps: list[int] = []
+    beat = store.beat
+
+    def told(claim: Claim, lease_seconds: float, progress: Progress) -> bool:
+        steps.append(progress.step)
+        if progress.step == 7:
+            going.leaving.set()
+        return beat(claim, lease_seconds, progress)
+
+    monkeypatch.setattr(store, "beat", told)
+    going.run(cut.id)
+    handed_back = store.get(cut.id)
+    assert (handed_back.status, handed_back.attempt, handed_back.losses) == ("queued", 1, 0)
+    assert max(steps) == 7
+    going.run_next()
+    assert set(queue.waiting()) == {job.id, cut.id}  # this worker takes none any more
+    steps.clear()
+    runner.run(cut.id)
+    ended = store.get(cut.id)
+    assert (ended.status, ended.attempt) == ("succeeded", 2)
+    assert [step for step in steps if step][:5] == [8, 9, 10, 11, 12]
+    before = [file.sha256 for file in store.get(whole.id).artifacts]
+    assert [file.sha256 for file in ended.artifacts] == before
+    kept = [path.name for path in (runner.places.artifacts.root / cut.id).iterdir()]
+    assert kept == ["2"]
+
+
+def test_a_checkpoint_that_can_not_be_stored_ends_no_job(
+    runner: Runner, job: Job, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = DiskStore.put
+
+    def full(self: DiskStore, job_id: str, attempt: int, name: str, data: bytes) -> None:
+        if name == CHECKPOINT:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        put(self, job_id, attempt, name, data)
+
+    monkeypatch.setattr(DiskStore, "put", full)
+    replace(runner, checkpoint_steps=1).run(job.id)
+    assert store.get(job.id).status == "succeeded"
