@@ -7,7 +7,7 @@
 #                                                              where no registry can be reached
 #
 # Packages come from where this machine's pip finds them: its configuration, and the files that it
-# names, are mounted for the build and are no part of the images.
+# names, are mounted for the build; of them the images have at most empty places.
 set -eu
 cd "$(dirname "$0")/.."
 command -v buildah > /dev/null || { echo "skipped: there is no buildah" >&2; exit 0; }

@@ -55,7 +55,8 @@ def _client(url: str, **options: Any) -> Redis:
     if not hosts or not group:
         raise ValueError("a URL of Sentinels is redis+sentinel://host:port,…/group/database")
     # All that is not of Sentinels is read as of any other URL.
-    given = parse_url(f"{scheme}://{who and who + '@'}master/{database or 0}?{parts.query}")
+    rest = f"{scheme}://{who and who + '@'}master/{database or 0}?{parts.query}"
+    given: dict[str, Any] = parse_url(rest)  # type: ignore[no-untyped-call]
     del given["host"]
     own = {
         name.removeprefix(_OF_SENTINELS): given.pop(name)
@@ -67,8 +68,10 @@ def _client(url: str, **options: Any) -> Redis:
         own |= {name: value for name, value in given.items() if name.startswith("ssl_")}
     # Without redis-py's 10 retries, which one that is away would cost whenever we look.
     own |= {"socket_connect_timeout": 1, "socket_timeout": 2, "retry": Retry(NoBackoff(), 0)}
-    sentinels = Sentinel([_address(host) for host in hosts.split(",")], sentinel_kwargs=own)
-    return sentinels.master_for(group, **{**options, **given})
+    addresses = [_address(host) for host in hosts.split(",")]
+    sentinels = Sentinel(addresses, sentinel_kwargs=own)  # type: ignore[no-untyped-call]
+    client: Redis = sentinels.master_for(group, **options | given)  # type: ignore[no-untyped-call]
+    return client
 
 
 def _address(host: str) -> tuple[str, int]:

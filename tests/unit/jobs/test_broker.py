@@ -22,15 +22,17 @@ from core.jobs.broker import connect, connect_to_block
 @pytest.fixture
 def acl_url(redis: Redis, redis_url: str) -> Iterator[str]:
     """The broker, by a user with a password."""
-    redis.execute_command("ACL", "SETUSER", "fleet", "on", ">p@ss/word", "~*", "&*", "+@all")
+    redis.acl_setuser(
+        "fleet", enabled=True, passwords=["+p@ss/word"], keys=["*"], commands=["+@all"]
+    )
     yield redis_url.replace("redis://", "redis://fleet:p%40ss%2Fword@")
-    redis.execute_command("ACL", "DELUSER", "fleet")
+    redis.acl_deluser("fleet")
 
 
 def test_a_user_and_a_password_can_be_in_the_url(acl_url: str) -> None:
     for open_client in (connect, connect_to_block):
         with open_client(acl_url) as client:
-            assert client.execute_command("ACL", "WHOAMI") == b"fleet"
+            assert client.acl_whoami() == "fleet"
         wrong = acl_url.replace("p%40", "q%40")
         with open_client(wrong) as client, pytest.raises(AuthenticationError):
             client.ping()

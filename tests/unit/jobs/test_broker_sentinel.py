@@ -8,8 +8,10 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+from redis import Redis
 from redis.connection import SSLConnection
 from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
@@ -57,8 +59,7 @@ def test_who_is_behind_sentinels_is_found_and_found_again_after_a_failover(
     nodes: tuple[str, ValkeyServer],
 ) -> None:
     url, master = nodes
-    client = connect(url)
-    _until_written(url, "before")
+    client = _written(url, "before")
     assert client.wait(1, 1_500) == 1, "the replica has it"
     queue = Queue("default", connection=client, serializer="json")
     queue.enqueue_call("builtins.len", ("four",), result_ttl=0)
@@ -66,21 +67,23 @@ def test_who_is_behind_sentinels_is_found_and_found_again_after_a_failover(
     assert worker.work(burst=True, logging_level="WARNING"), "RQ's own connection will do"
 
     connect(f"redis://127.0.0.1:{master.port}").shutdown(now=True)
-    _until_written(url, "after")
-    found = connect(url)
+    found = _written(url, "after")
     assert found.mget("before", "after") == [b"1", b"1"], "the replica had what was written"
     assert found.connection_pool.connection_kwargs["db"] == 3
 
 
-def _until_written(url: str, key: str) -> None:
+def _written(url: str, key: str) -> Redis:
+    """A client that has written to the master, as soon as there is one."""
     give_up_at = time.monotonic() + 30
     while True:
+        client = connect(url)
         try:
-            connect(url).set(key, 1)
-            return
+            client.set(key, 1)
         except RedisError:
             assert time.monotonic() < give_up_at
             time.sleep(0.2)
+        else:
+            return client
 
 
 def test_a_url_of_sentinels_has_all_that_any_other_has() -> None:
@@ -89,8 +92,8 @@ def test_a_url_of_sentinels_has_all_that_any_other_has() -> None:
     kwargs = client.connection_pool.connection_kwargs
     assert (kwargs["username"], kwargs["password"], kwargs["db"]) == ("u", "p@ss", 2)
     assert issubclass(client.connection_pool.connection_class, SSLConnection)
-    manager = client.connection_pool.sentinel_manager
-    one, two = (sentinel.connection_pool.connection_kwargs for sentinel in manager.sentinels)
+    pool: Any = client.connection_pool
+    one, two = (s.connection_pool.connection_kwargs for s in pool.sentinel_manager.sentinels)
     assert (one["host"], one["port"], two["port"]) == ("one", 26379, 1)
     assert (one["password"], one["ssl_ca_certs"]) == ("s", "/ca.pem")
 
