@@ -237,12 +237,14 @@ class Runner:
     def _tidy(self, claim: Claim, keep: Sequence[str] = ()) -> None:
         """Remove what this attempt and those before it wrote and never published."""
         try:
-            published = self.store.get(claim.job.id).artifacts
+            job = self.store.get(claim.job.id)
         except (RedisError, NotFound) as error:
             log.warning("files of job %s not tidied: %s", claim.job.id, error)
             return
+        if job.is_final:
+            keep = ()  # nobody goes on from what was kept for that
         for attempt in range(1, claim.attempt + 1):
-            names = [artifact.name for artifact in published if artifact.attempt == attempt]
+            names = [artifact.name for artifact in job.artifacts if artifact.attempt == attempt]
             self.places.artifacts.discard(claim.job.id, attempt, keep=[*names, *keep])
 
     def _report(self, claim: Claim) -> Callable[[Progress], None]:

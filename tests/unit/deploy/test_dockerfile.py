@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
 from tests.unit.deploy.files import ROOT, unknown_settings
 
@@ -62,3 +65,13 @@ def test_the_service_gets_no_torch_and_no_weights() -> None:
 
 def test_every_variable_is_one_that_the_processes_read() -> None:
     assert not unknown_settings(TEXT)
+
+
+def test_the_script_that_builds_them_says_so_where_there_is_no_buildah(tmp_path: Path) -> None:
+    for program in ("sh", "dirname"):
+        (tmp_path / program).symlink_to(str(shutil.which(program)))
+    script = ROOT / "deploy" / "build-images.sh"
+    done = subprocess.run(
+        [script], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "skipped: there is no buildah\n")
