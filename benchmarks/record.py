@@ -22,7 +22,7 @@ def write(
     """Write `results/<name>.json` for a run of `python -m benchmarks.<name> <options>`."""
     device = best_device() if model is None else model.device
     record: dict[str, Any] = {
-        "command": f"python -m benchmarks.{name} {options}",
+        "command": f"python -m benchmarks.{name} {options}".rstrip(),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {device}, {torch.get_num_threads()} thread(s)",
         "torch": torch.__version__,
