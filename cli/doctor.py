@@ -28,7 +28,7 @@ def examine(settings: Settings) -> list[Finding]:
         _python,
         _packages,
         _models,
-        _data_dir,
+        _storage,
         _broker,
         _guard,
         _tracing,
@@ -75,14 +75,17 @@ def _models(settings: Settings) -> list[Finding]:
     return findings
 
 
-def _data_dir(settings: Settings) -> list[Finding]:
+def _storage(settings: Settings) -> list[Finding]:
     from core.storage.places import Places
 
+    what = "data directory" if settings.storage_url is None else "bucket"
+    where = settings.storage_url or str(settings.data_dir.resolve())
     try:
-        Places.under(settings.data_dir).artifacts.check()
-    except OSError as error:
-        return [Finding("data directory", False, f"{settings.data_dir}: {error.strerror}")]
-    return [Finding("data directory", True, f"{settings.data_dir.resolve()} is writable")]
+        Places.of(settings).artifacts.check()
+    except (OSError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        return [Finding(what, False, f"{where}: {reason}")]
+    return [Finding(what, True, f"{where} is writable")]
 
 
 def _broker(settings: Settings) -> list[Finding]:

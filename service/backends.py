@@ -43,7 +43,7 @@ class Backends:
 def opened(settings: Settings) -> Iterator[Backends]:
     """The backends of a deployment; Redis need not answer yet.
 
-    Raises OSError or ValueError where the models file or the data directory is unusable.
+    Raises OSError or ValueError where the models file or the storage is unusable.
     """
     redis = connect(settings.redis_url)
     try:
@@ -54,7 +54,7 @@ def opened(settings: Settings) -> Iterator[Backends]:
             queue=JobQueue(redis, settings.pool),
             needs=Needs(redis),
             rates=_rate_limiter(redis, settings),
-            places=Places.under(settings.data_dir),
+            places=Places.of(settings),
             models=load_catalog(settings.models_file),
             secret=signing_secret(settings),
         )

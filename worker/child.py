@@ -150,7 +150,7 @@ def main(settings: Settings, parent: int) -> None:
     runner = Runner(
         store=JobStore(store_connection),
         queue=JobQueue(store_connection, settings.pool),
-        places=Places.under(settings.data_dir),
+        places=Places.of(settings),
         drawing=Drawing(models, memory, Needs(store_connection)),
         lease_seconds=settings.lease_seconds,
         pulse=Pulse(),
