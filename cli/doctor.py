@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -100,16 +100,32 @@ def _broker(settings: Settings) -> list[Finding]:
             settings.redis_url, socket_connect_timeout=1, socket_timeout=1
         ) as redis:
             redis.ping()
-            workers = alive(redis, settings.pool)
+            workers = alive(redis)
     except (RedisError, ValueError):
         detail = f"none at {where}; `attention-please up` brings its own"
         return [Finding("broker", False, detail, optional=True)]
-    held = sorted({model for worker in workers for model in worker.warm_models})
-    detail = f"{len(workers)} alive in pool {settings.pool}, with {', '.join(held) or 'no models'}"
     return [
         Finding("broker", True, "answers"),
-        Finding("workers", bool(workers), detail, optional=True),
+        *(
+            _workers(pool, [worker.warm_models for worker in workers if worker.pool == pool])
+            for pool in _pools(settings)
+        ),
     ]
+
+
+def _workers(pool: str, held: Sequence[Sequence[str]]) -> Finding:
+    names = sorted({name for models in held for name in models})
+    detail = f"{len(held)} alive in pool {pool}, with {', '.join(names) or 'no models'}"
+    return Finding("workers", bool(held), detail, optional=True)
+
+
+def _pools(settings: Settings) -> list[str]:
+    from core.contract.models import load_catalog
+
+    try:
+        return load_catalog(settings.models_file).pools(settings.pool)
+    except (OSError, ValueError):  # another finding tells of it
+        return [settings.pool]
 
 
 def _guard(settings: Settings) -> list[Finding]:

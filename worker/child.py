@@ -144,7 +144,8 @@ def main(settings: Settings, parent: int) -> None:
     device = best_device(settings.device)
     memory = limited(device, settings.memory_bytes)
     models = WarmModels(catalog, device, settings.max_models)
-    for name in (catalog.default,) if settings.warm_models is None else settings.warm_models:
+    warm = settings.warm_models
+    for name in catalog.of_pool(settings.pool)[:1] if warm is None else warm:
         models.get(name)
     memory.begin()
     runner = Runner(

@@ -25,7 +25,11 @@ class Settings(BaseSettings):
         description="Artifacts, pictures, kept references and the signing secret.",
     )
     models_file: Path = Field(default=BUILT_IN_MODELS, description="Which models are served.")
-    pool: str = Field(default="default", description="Name of the queue; one for each pool.")
+    pool: str = Field(
+        default="default",
+        description="Name of the queue whose jobs a worker runs, and to which a service sends "
+        "those of models that name no pool.",
+    )
 
     host: str = Field(default="127.0.0.1", description="Address the service binds to.")
     port: int = Field(
@@ -93,7 +97,7 @@ class Settings(BaseSettings):
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N.")
     warm_models: tuple[str, ...] | None = Field(
         default=None,
-        description="Models a worker loads before its first job. Default: the default model.",
+        description="Models a worker loads before its first job. Default: the first of its pool.",
     )
     max_models: int | None = Field(
         default=None,
