@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -46,6 +47,7 @@ def run_demo(out: Path, console: Console) -> None:
     for old in (*out.glob("*.png"), *out.glob("logs/*.log")):
         old.unlink()
     with tempfile.TemporaryDirectory(prefix="attention-please-demo-") as folder:
+        os.environ.pop("ATTENTION_PLEASE_STORAGE_URL", None)  # it keeps to its own folder
         settings = Settings(data_dir=Path(folder), host="127.0.0.1", port=0, api_keys=())
         stack = LocalStack(settings, workers=1, console=console)
         with _kept_logs(stack.logs, out / "logs"), stack:

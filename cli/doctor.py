@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,7 +28,7 @@ def examine(settings: Settings) -> list[Finding]:
         _python,
         _packages,
         _models,
-        _data_dir,
+        _storage,
         _broker,
         _guard,
         _tracing,
@@ -90,14 +90,17 @@ def _models(settings: Settings) -> list[Finding]:
     return findings
 
 
-def _data_dir(settings: Settings) -> list[Finding]:
+def _storage(settings: Settings) -> list[Finding]:
     from core.storage.places import Places
 
+    what = "data directory" if settings.storage_url is None else "bucket"
+    where = settings.storage_url or str(settings.data_dir.resolve())
     try:
-        Places.under(settings.data_dir).artifacts.check()
-    except OSError as error:
-        return [Finding("data directory", False, f"{settings.data_dir}: {error.strerror}")]
-    return [Finding("data directory", True, f"{settings.data_dir.resolve()} is writable")]
+        Places.of(settings).artifacts.check()
+    except (OSError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        return [Finding(what, False, f"{where}: {reason}")]
+    return [Finding(what, True, f"{where} is writable")]
 
 
 def _broker(settings: Settings) -> list[Finding]:
@@ -110,16 +113,32 @@ def _broker(settings: Settings) -> list[Finding]:
     try:
         with connect(settings.redis_url) as redis:
             redis.ping()
-            workers = alive(redis, settings.pool)
+            workers = alive(redis)
     except (RedisError, ValueError):
         detail = f"none at {where}; `attention-please up` brings its own"
         return [Finding("broker", False, detail, optional=True)]
-    held = sorted({model for worker in workers for model in worker.warm_models})
-    detail = f"{len(workers)} alive in pool {settings.pool}, with {', '.join(held) or 'no models'}"
     return [
         Finding("broker", True, "answers"),
-        Finding("workers", bool(workers), detail, optional=True),
+        *(
+            _workers(pool, [worker.warm_models for worker in workers if worker.pool == pool])
+            for pool in _pools(settings)
+        ),
     ]
+
+
+def _workers(pool: str, held: Sequence[Sequence[str]]) -> Finding:
+    names = sorted({name for models in held for name in models})
+    detail = f"{len(held)} alive in pool {pool}, with {', '.join(names) or 'no models'}"
+    return Finding("workers", bool(held), detail, optional=True)
+
+
+def _pools(settings: Settings) -> list[str]:
+    from core.contract.models import load_catalog
+
+    try:
+        return load_catalog(settings.models_file).pools(settings.pool)
+    except (OSError, ValueError):  # another finding tells of it
+        return [settings.pool]
 
 
 def _guard(settings: Settings) -> list[Finding]:

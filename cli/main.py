@@ -49,7 +49,11 @@ def up(
     try:
         with LocalStack(settings, workers=workers, console=console) as stack:
             console.print(f"[green]Ready[/green] at {stack.url}  (docs at {stack.url}/docs)")
-            console.print(f"Pictures and jobs are kept in {settings.data_dir.resolve()}.")
+            bucket, folder = settings.storage_url, settings.data_dir.resolve()
+            kept = (
+                f"Pictures are kept in {bucket}, jobs" if bucket else "Pictures and jobs are kept"
+            )
+            console.print(f"{kept} in {folder}.")
             console.print("Ctrl-C stops it; queued jobs go on at the next start.")
             stack.wait()
     except KeyboardInterrupt:

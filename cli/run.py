@@ -41,7 +41,7 @@ def run_request(
     from core.diffusion.model import best_device, load_model, quiet_loading
 
     technique = catalog.technique(name)
-    places = Places.under(settings.data_dir)
+    places = Places.of(settings)
     models = load_catalog(settings.models_file)
     for image in images:
         places.images.put(OWNER, image.read_bytes())

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Generator, Mapping
-from contextlib import closing
+import logging
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlsplit
 
+from PIL import Image
+
 from core.catalog import Technique
-from core.contract.errors import ImageUnreachable, InvalidImage
+from core.contract.errors import ImageUnreachable, InvalidImage, StorageUnavailable
 from core.contract.images import Upload
 from core.contract.jobs import Artifact, JobWarning, Progress
 from core.contract.pictures import File, Report, Surroundings
@@ -25,6 +28,8 @@ from core.outbound.links import fetched
 from core.storage.images import MAX_SIZE_BYTES
 from core.storage.pictures import describe, describe_file, encode
 from core.storage.places import Places
+
+log = logging.getLogger(__name__)
 
 _OF_THE_RUN = {"metadata", "priority", "deadline_seconds", "ttl_seconds", "previews", "webhook"}
 """Fields of a request that no pixel depends on."""
@@ -67,13 +72,16 @@ def surroundings(
     def cached(key: str, make: Callable[[], bytes], note: Mapping[str, Any]) -> bytes:
         parts = [owner, model.fingerprint, str(model.device.type), str(model.dtype), key]
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-        listed = {"reference": {"model": model.spec.name} | dict(note)} if note else {}
-        about = {"owner": owner} | listed
-        return places.references.get_or_make(f"ref_{digest}", make, about)
+        listed = {"model": model.spec.name} | dict(note) if note else {}
+        return places.references.get_or_make(owner, f"ref_{digest}", make, listed)
+
+    def image(named: Upload) -> Image.Image:
+        with storage_failures("A picture of the job could not be read."):
+            return places.images.open(owner, named.upload)
 
     return Surroundings(
         report=report,
-        image=lambda image: places.images.open(owner, image.upload),
+        image=image,
         cached=cached,
         warn=remarks.warnings.append,
         measure=remarks.measures.__setitem__,
@@ -86,7 +94,7 @@ def with_fetched_images(
     """An effective request whose pictures are all stored as uploads of `owner`.
 
     guard: None where no picture may be fetched. report: called before each.
-    Raises ImageUnreachable or InvalidImage.
+    Raises ImageUnreachable, InvalidImage or StorageUnavailable.
     """
     count = itertools.count()
 
@@ -97,11 +105,22 @@ def with_fetched_images(
         report(Progress(stage="fetching", step=done, steps=done + 1, fraction=0.0))
         data = fetch(guard, url, Limits(MAX_SIZE_BYTES))
         try:
-            return Upload(upload=places.images.put(owner, data).id)
+            with storage_failures("A picture of the job could not be stored."):
+                return Upload(upload=places.images.put(owner, data).id)
         except InvalidImage as error:
             raise InvalidImage(f"What is at {urlsplit(url).hostname}: {error.detail}") from None
 
     return fetched(request, fetched_image)
+
+
+@contextmanager
+def storage_failures(detail: str) -> Iterator[None]:
+    """A block in which an OSError can only be the storage's: it ends the job as that."""
+    try:
+        yield
+    except OSError as error:
+        log.error("the storage failed: %s", error)
+        raise StorageUnavailable(detail) from error
 
 
 def recipe_of(technique: Technique, model: DiffusionModel, request: JobRequest) -> dict[str, Any]:

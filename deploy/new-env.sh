@@ -28,6 +28,7 @@ sha256=$(printf %s "$key" | openssl dgst -sha256 -r | cut -d ' ' -f 1)
     case " $* " in *" storage "*)
         echo "ATTENTION_PLEASE_STORAGE_URL=s3://attention-please"
         echo "ATTENTION_PLEASE_STORAGE_ENDPOINT=http://storage:8333"
+        echo "ATTENTION_PLEASE_SIGNING_SECRET=$(openssl rand -hex 32)"
         echo "AWS_ACCESS_KEY_ID=$(openssl rand -hex 10)"
         echo "AWS_SECRET_ACCESS_KEY=$(openssl rand -hex 20)" ;;
     esac

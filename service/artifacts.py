@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, BinaryIO
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Response
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi.responses import RedirectResponse, StreamingResponse
 
 from core.contract.errors import Gone, NotFound, Unavailable
 from core.contract.jobs import Artifact, Job
@@ -20,6 +21,7 @@ from service.documentation import (
     IfNoneMatch,
     JobId,
     Responses,
+    header,
     problem_responses,
 )
 from service.jobs import owned_job
@@ -27,10 +29,16 @@ from service.signing import check_signature
 from service.views import files_expire_at
 
 _CHUNK_BYTES = 1 << 16
+_LINK_SECONDS = 300
+"""In which a reader who was sent to the bucket begins; one that comes back is sent anew."""
 _FILE = {"schema": {"type": "string", "format": "binary"}}
 _SUCCESSES: Responses = {
     200: {"description": "The file.", "content": {"image/*": _FILE}, "headers": ETAG},
     206: {"description": "The part asked for with `Range`.", "content": {"image/*": _FILE}},
+    307: {
+        "description": "The file is at `Location` for some minutes; only with a signed `url`.",
+        "headers": {"Location": header("URL of the file in the object storage.")},
+    },
 }
 
 router = APIRouter(tags=["Jobs"])
@@ -80,13 +88,17 @@ def _wanted_range(
     openapi_extra={"security": [{}]},
 )
 def get_artifact(
+    request: Request,
     name: Name,
     job: Annotated[Job, Depends(_readable_job)],
     backends: WithBackends,
     wanted_range: Annotated[tuple[str | None, str | None], Depends(_wanted_range)],
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """By its signed `url` no API key is needed; a key reads its own jobs' files without one."""
+    """By its signed `url` no API key is needed; a key reads its own jobs' files without one.
+
+    Follow redirections: a signed `url` may lead on to where the file lies.
+    """
     artifact = _artifact(job, name)
     etag = f'"{artifact.sha256}"'
     headers = _headers(job, artifact, etag)
@@ -95,6 +107,8 @@ def get_artifact(
     wanted, if_range = wanted_range
     # A part of what the caller has begun to read is no use once the whole is another.
     part = byte_range(wanted, artifact.size_bytes) if if_range in (None, etag) else None
+    if _may_lead_on(request, backends) and (link := _link(backends, job, artifact)):
+        return RedirectResponse(link, 307, headers={"Cache-Control": "no-store"})
     start, end = part or (0, artifact.size_bytes)
     headers["Content-Length"] = str(end - start)
     if part:
@@ -115,12 +129,15 @@ def _artifact(job: Job, name: str) -> Artifact:
     raise NotFound(f"The job has no such artifact. It has: {names}.")
 
 
+def _seconds_left(job: Job) -> int:
+    return max(0, int(files_expire_at(job).timestamp() - time.time()))
+
+
 def _headers(job: Job, artifact: Artifact, etag: str) -> dict[str, str]:
-    left = max(0, int(files_expire_at(job).timestamp() - time.time()))
     return {
         "ETag": etag,
         "Accept-Ranges": "bytes",
-        "Cache-Control": f"private, max-age={left}, immutable",
+        "Cache-Control": f"private, max-age={_seconds_left(job)}, immutable",
         "Content-Disposition": f'inline; filename="{artifact.name}"',
         "X-Content-Type-Options": "nosniff",
     }
@@ -128,8 +145,27 @@ def _headers(job: Job, artifact: Artifact, etag: str) -> dict[str, str]:
 
 def open_artifact(backends: Backends, job: Job, artifact: Artifact) -> BinaryIO:
     """A file of a job. Raises Gone or Unavailable."""
-    try:
+    with _stored():
         return backends.places.artifacts.open(job.id, artifact.attempt, artifact.name)
+
+
+def _may_lead_on(request: Request, backends: Backends) -> bool:
+    # A key must not go to another host, and a link is signed for GET alone.
+    is_plain = "sig" in request.query_params and request.state.method == "GET"
+    return backends.settings.storage_redirect and is_plain
+
+
+def _link(backends: Backends, job: Job, artifact: Artifact) -> str | None:
+    """Where the file lies, if callers can read it there. Raises Gone or Unavailable."""
+    seconds = max(1, min(_LINK_SECONDS, _seconds_left(job)))
+    with _stored():
+        return backends.places.artifacts.link(job.id, artifact.attempt, artifact.name, seconds)
+
+
+@contextmanager
+def _stored() -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise Gone("The file has been removed.") from None
     except OSError as error:

@@ -19,6 +19,7 @@ from core.jobs.needs import Needs
 from core.jobs.queue import JobQueue
 from core.jobs.record import PREFIX
 from core.jobs.store import JobStore
+from core.jobs.workers import WorkerInfo, alive
 from core.storage.places import Places
 from core.storage.secret import signing_secret
 
@@ -30,7 +31,6 @@ class Backends:
     settings: Settings
     redis: Redis
     jobs: JobStore
-    queue: JobQueue
     needs: Needs
     rates: SlidingWindowCounterRateLimiter
     places: Places
@@ -38,12 +38,29 @@ class Backends:
     secret: bytes
     """Signs artifact URLs."""
 
+    def queue(self, pool: str) -> JobQueue:
+        """The queue of one pool."""
+        return JobQueue(self.redis, pool)
+
+    def pool_of(self, model: str | None) -> str:
+        """The pool whose workers hold a model. Raises InvalidRequest where there is no such."""
+        return self.models.resolve(model).pool or self.settings.pool
+
+    def pools(self) -> list[str]:
+        """The pools that jobs go to from here."""
+        return self.models.pools(self.settings.pool)
+
+    def workers(self) -> list[WorkerInfo]:
+        """The workers of these pools that are alive."""
+        pools = self.pools()
+        return [worker for worker in alive(self.redis) if worker.pool in pools]
+
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Backends]:
     """The backends of a deployment; Redis need not answer yet.
 
-    Raises OSError or ValueError where the models file or the data directory is unusable.
+    Raises OSError or ValueError where the models file or the storage is unusable.
     """
     redis = connect(settings.redis_url)
     try:
@@ -51,10 +68,9 @@ def opened(settings: Settings) -> Iterator[Backends]:
             settings=settings,
             redis=redis,
             jobs=JobStore(redis),
-            queue=JobQueue(redis, settings.pool),
             needs=Needs(redis),
             rates=_rate_limiter(redis, settings),
-            places=Places.under(settings.data_dir),
+            places=Places.of(settings),
             models=load_catalog(settings.models_file),
             secret=signing_secret(settings),
         )

@@ -156,11 +156,10 @@ async def _events(request: Request, job: Job, told: Told) -> AsyncIterator[Serve
 
     def preview(attempt: int) -> dict[str, Any] | None:
         try:
-            with state.backends.places.artifacts.open(job.id, attempt, PREVIEW) as file:
-                data = base64.b64encode(file.read()).decode()
+            data = state.backends.places.artifacts.read(job.id, attempt, PREVIEW)
         except OSError:  # the attempt has ended, and its preview is gone
             return None
-        return {"image": f"data:image/jpeg;base64,{data}"}
+        return {"image": f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"}
 
     def told_now(now: Glimpse, told: Told) -> list[Event]:
         return list(news(now, told, shown, preview, path))

@@ -11,7 +11,6 @@ from pydantic import Field
 from redis.exceptions import RedisError
 
 from core.contract.errors import Unavailable
-from core.jobs.workers import alive
 from service.backends import Backends, WithBackends
 from service.documentation import problem_response, problem_responses
 from service.problems import NotReady, of_request, respond
@@ -65,14 +64,18 @@ def readyz(request: Request, backends: WithBackends) -> JSONResponse:
 
 
 def _broker_checks(backends: Backends) -> dict[str, str]:
-    pool = backends.settings.pool
     try:
         backends.redis.ping()
-        workers = alive(backends.redis, pool)
+        workers = backends.workers()
     except RedisError as error:
         _log.warning("not ready: %s", error)
         return {"redis": "It does not answer.", "worker": "Unknown while redis is away."}
-    return {"redis": "ok", "worker": "ok" if workers else f"None of pool {pool!r} is alive."}
+    return {"redis": "ok", "worker": "ok" if workers else f"None is alive in {_named(backends)}."}
+
+
+def _named(backends: Backends) -> str:
+    pools = backends.pools()
+    return f"pool {pools[0]!r}" if len(pools) == 1 else f"any of the pools {', '.join(pools)}"
 
 
 def _storage_check(backends: Backends) -> str:

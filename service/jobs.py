@@ -58,8 +58,9 @@ def job_response(
 
 def _queue_view(backends: Backends, job: Job) -> QueueView:
     try:
-        position = backends.queue.position(job.id)
-        wait = None if position is None else backends.queue.load().wait_seconds(position)
+        queue = backends.queue(job.pool)
+        position = queue.position(job.id)
+        wait = None if position is None else queue.load().wait_seconds(position)
     except RedisError:
         # The job is known, and who has just submitted it must learn its id.
         position = wait = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
+from core.jobs.queue import Load
 from core.jobs.tally import Tally, tally
 from service.backends import Backends, WithBackends
 from service.documentation import Responses, problem_responses
@@ -77,6 +78,18 @@ def get_metrics(request: Request, backends: WithBackends) -> Response:
     return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
+_OF_A_LINE: dict[str, tuple[str, Callable[[Load], float | None]]] = {
+    "attention_jobs_waiting": ("Jobs in the line.", lambda load: load.waiting),
+    "attention_workers": ("Workers that are alive.", lambda load: load.workers),
+    "attention_workers_busy": ("Workers with a job in hand.", lambda load: load.busy),
+    "attention_run_seconds_mean": ("Mean of the last runs.", lambda load: load.run_seconds),
+    "attention_expected_wait_seconds": (
+        "Of a job that is sent now.",
+        lambda load: load.wait_seconds(load.waiting + 1),
+    ),
+}
+
+
 class _Shared(Collector):
     """What the broker knows. While it is away, only that it is."""
 
@@ -96,19 +109,13 @@ class _Shared(Collector):
         yield from found
 
     def _line(self) -> Iterator[Metric]:
-        pool = [self._backends.settings.pool]
-        load = self._backends.queue.load()
-        wait = load.wait_seconds(load.waiting + 1)
-        for name, meaning, value in (
-            ("attention_jobs_waiting", "Jobs in the line.", load.waiting),
-            ("attention_workers", "Workers that are alive.", load.workers),
-            ("attention_workers_busy", "Workers with a job in hand.", load.busy),
-            ("attention_run_seconds_mean", "Mean of the last runs.", load.run_seconds),
-            ("attention_expected_wait_seconds", "Of a job that is sent now.", wait),
-        ):
-            if value is not None:
-                gauge = GaugeMetricFamily(name, meaning, labels=["pool"])
-                gauge.add_metric(pool, value)
+        loads = {pool: self._backends.queue(pool).load() for pool in self._backends.pools()}
+        for name, (meaning, read) in _OF_A_LINE.items():
+            gauge = GaugeMetricFamily(name, meaning, labels=["pool"])
+            for pool, load in loads.items():
+                if (value := read(load)) is not None:
+                    gauge.add_metric([pool], value)
+            if gauge.samples:
                 yield gauge
 
 

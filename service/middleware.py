@@ -52,6 +52,7 @@ class RequestContext:
         method, path = scope["method"], quote(scope["path"])
         inner: Scope = {**scope, "method": "GET" if method == "HEAD" else method}
         inner["state"] = dict(scope.get("state", {}), request_id=request_id, headers={})
+        inner["state"]["method"] = method
         if method == "HEAD":
             receive, send = _without_body(receive, send)
         try:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from core.catalog import TECHNIQUES
 from core.contract.models import AdapterKind, ControlKind, Family, ModelSpec
-from core.jobs.workers import WorkerInfo, alive
+from core.jobs.workers import WorkerInfo
 from service.auth import Caller
 from service.backends import WithBackends
 from service.documentation import problem_responses
@@ -58,7 +58,7 @@ class ModelList(View):
 )
 def list_models(backends: WithBackends, caller: Caller) -> ModelList:
     """What can be asked for, with sizes and defaults, and where it would start at once."""
-    workers = alive(backends.redis, backends.settings.pool)
+    workers = backends.workers()
     catalog = backends.models
     specs = [catalog.models[name] for name in sorted(catalog.models)]
     return ModelList(default=catalog.default, models=tuple(_view(spec, workers) for spec in specs))

@@ -21,7 +21,7 @@ def check_room(backends: Backends, request: JobRequest) -> None:
     known = backends.needs.known(model.name, demand.kind)
     if not known:
         return
-    rooms = [worker.room_bytes for worker in alive(backends.redis, backends.settings.pool)]
+    rooms = [worker.room_bytes for worker in alive(backends.redis, backends.pool_of(model.name))]
     limits = [room for room in rooms if room is not None]
     if not limits or len(limits) < len(rooms) or fits(known, demand, demand.size, max(limits)):
         return

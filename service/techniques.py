@@ -58,7 +58,7 @@ def submit_job(
         id=new_job_id(),
         technique=technique.name,
         owner=owner,
-        pool=backends.settings.pool,
+        pool=backends.pool_of(effective.model),
         status="queued",
         revision=1,
         attempt=0,
@@ -74,7 +74,7 @@ def submit_job(
     if recorded != job.id:  # another request with the same key was quicker
         return _replayed(backends, recorded), True
     try:
-        backends.queue.call_worker()
+        backends.queue(job.pool).call_worker()
     except RedisError as error:
         # It is recorded, so it will run: the reaper makes up for the call.
         _log.warning("%s is recorded, but no worker was called: %s", job.id, error)

@@ -22,8 +22,10 @@ from core.contract.settings import Settings
 from core.contract.style_aligned import StyleAlignedRequest
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
-from core.storage.disk import DiskStore
+from core.storage.artifacts import ArtifactStore
+from core.storage.places import Places
 from service.server import build_server
+from tests.buckets import bucket_server
 
 # Tiny models are faster on one thread, and on a busy machine several wait for each other. Set
 # before torch is loaded, here and in the processes that tests start.
@@ -76,9 +78,16 @@ def queue(redis: Redis, settings: Settings) -> JobQueue:
 
 
 @pytest.fixture
-def files(settings: Settings) -> DiskStore:
+def files(settings: Settings) -> ArtifactStore:
     """The files that the service shows."""
-    return DiskStore(settings.data_dir / "artifacts")
+    return Places.of(settings).artifacts
+
+
+@pytest.fixture(scope="session")
+def bucket_endpoint() -> Iterator[str]:
+    """The URL of a server with a bucket. What lies in it lasts for the session."""
+    with bucket_server() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -86,11 +86,13 @@ class Deployment:
     def end(self) -> None:
         """Stop everything, the broker last."""
         self.stopped.set()
-        for names in (("one", "two", "service"), ("broker",)):
-            for name in names:
-                self.parts[name].terminate()
-            for name in names:
-                self.parts[name].wait(60)
+        broker = self.parts.pop("broker")
+        for part in self.parts.values():
+            part.terminate()
+        for part in self.parts.values():
+            part.wait(60)
+        broker.terminate()
+        broker.wait(60)
 
 
 @contextmanager

@@ -21,13 +21,19 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def web_server(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[int]:
-    """Answers every GET and POST at 127.0.0.1 with `answer`. Gives the port."""
+    """Answers every GET, POST, PUT and DELETE at 127.0.0.1 with `answer`. Gives the port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             answer(self)
 
         def do_POST(self) -> None:
+            answer(self)
+
+        def do_PUT(self) -> None:
+            answer(self)
+
+        def do_DELETE(self) -> None:
             answer(self)
 
         def log_message(self, *_: object) -> None:

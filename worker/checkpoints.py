@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 
-from core.contract.artifacts import CHECKPOINT, ArtifactStore
+from core.contract.artifacts import CHECKPOINT
 from core.jobs.store import Claim
+from core.storage.artifacts import ArtifactStore
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,7 @@ class CheckpointFiles:
         """What earlier attempts left, the last one's first."""
         for attempt in range(self._claim.attempt - 1, 0, -1):
             try:
-                with self._artifacts.open(self._claim.job.id, attempt, CHECKPOINT) as file:
-                    yield file.read()
+                yield self._artifacts.read(self._claim.job.id, attempt, CHECKPOINT)
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -46,6 +46,7 @@ class CheckpointFiles:
                 self._artifacts.put(self._claim.job.id, self._claim.attempt, CHECKPOINT, save())
             except OSError as error:
                 # Without one the next attempt does more again, and nothing is lost.
-                log.warning("no checkpoint of job %s: %s", self._claim.job.id, error)
+                log.warning("no more checkpoints of job %s: %s", self._claim.job.id, error)
+                self._every = 0  # a storage that is silent would hold up the loop each time
         if leaving:
             raise HandedBack

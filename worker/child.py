@@ -145,13 +145,14 @@ def main(settings: Settings, parent: int) -> None:
     device = best_device(settings.device)
     memory = limited(device, settings.memory_bytes)
     models = WarmModels(catalog, device, settings.max_models)
-    for name in (catalog.default,) if settings.warm_models is None else settings.warm_models:
+    warm = settings.warm_models
+    for name in catalog.of_pool(settings.pool)[:1] if warm is None else warm:
         models.get(name)
     memory.begin()
     runner = Runner(
         store=JobStore(store_connection),
         queue=JobQueue(store_connection, settings.pool),
-        places=Places.under(settings.data_dir),
+        places=Places.of(settings),
         drawing=Drawing(models, memory, Needs(store_connection)),
         lease_seconds=settings.lease_seconds,
         pulse=Pulse(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import time
 from collections.abc import Callable
 
@@ -11,9 +12,10 @@ import torch
 from PIL import Image
 from redis.exceptions import RedisError
 
-from core.contract.artifacts import PREVIEW, ArtifactStore
+from core.contract.artifacts import PREVIEW
 from core.contract.errors import NumericsFailure
 from core.jobs.store import Claim, JobStore
+from core.storage.artifacts import ArtifactStore
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,11 @@ class Previews:
             self._artifacts.put(job_id, attempt, PREVIEW, _small(draw()))
             self._store.note_preview(self._claim, self._lease_seconds, self._count + 1)
             self._count += 1
-        except (OSError, RedisError, NumericsFailure, torch.OutOfMemoryError) as error:
+        except OSError as error:
+            log.warning("no more previews of job %s: %s", job_id, error)
+            self._last = math.inf  # a storage that is silent would hold up every step
+            return
+        except (RedisError, NumericsFailure, torch.OutOfMemoryError) as error:
             # What is expected in the midst of a run may not be drawn where its end can.
             log.warning("no preview of job %s: %s", job_id, error)
         self._last = time.monotonic()

@@ -6,11 +6,11 @@ import logging
 
 from redis.exceptions import RedisError
 
-from core.contract.artifacts import ArtifactStore
 from core.contract.errors import DeadlineExceeded, NotFound, WorkerLost
 from core.contract.jobs import Job
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
+from core.storage.artifacts import ArtifactStore
 
 log = logging.getLogger(__name__)
 

@@ -31,12 +31,11 @@ from core.contract.errors import (
     JobFailure,
     NotFound,
     OutOfMemory,
-    StorageUnavailable,
 )
 from core.contract.jobs import Artifact, Job, Progress
 from core.contract.pictures import Checkpoints
 from core.contract.requests import JobRequest
-from core.execution import Remarks, surroundings, with_fetched_images
+from core.execution import Remarks, storage_failures, surroundings, with_fetched_images
 from core.jobs.queue import JobQueue
 from core.jobs.store import Claim, JobStore
 from core.jobs.tally import count_run
@@ -194,16 +193,14 @@ class Runner:
         with closing(self.drawing.files(technique, model, request, around, remarks)) as files:
             for artifact, data in files:
                 stages.enter("storing")
-                self._store(claim, artifact.name, data)
+                self._store(claim, artifact, data)
                 made.append(artifact.model_copy(update={"attempt": claim.attempt}))
                 self._patiently(partial(self.store.publish, claim, made[-1]))
+                self.pulse.step()  # many files may take long to a bucket that is far away
 
-    def _store(self, claim: Claim, name: str, data: bytes) -> None:
-        try:
-            self.places.artifacts.put(claim.job.id, claim.attempt, name, data)
-        except OSError as error:
-            log.error("file %s of job %s not stored: %s", name, claim.job.id, error)
-            raise StorageUnavailable("A file of the job could not be stored.") from error
+    def _store(self, claim: Claim, file: Artifact, data: bytes) -> None:
+        with storage_failures("A file of the job could not be stored."):
+            self.places.artifacts.put(claim.job.id, claim.attempt, file.name, data, file.media_type)
 
     def _with_images(self, claim: Claim, request: JobRequest, stages: Stages) -> JobRequest:
         """The request with its pictures fetched; the record names them where they are from now."""
@@ -227,6 +224,7 @@ class Runner:
         for artifact in published:
             if artifact.name.rpartition(".")[0] == stem:
                 with (
+                    storage_failures("A file of the job could not be read."),
                     suppress(FileNotFoundError),
                     self.places.artifacts.open(job_id, artifact.attempt, artifact.name) as file,
                     Image.open(file) as image,
@@ -238,14 +236,13 @@ class Runner:
         """Remove what this attempt and those before it wrote and never published."""
         try:
             job = self.store.get(claim.job.id)
-        except (RedisError, NotFound) as error:
+            if job.is_final:
+                keep = ()  # nobody goes on from what was kept for that
+            for attempt in range(1, claim.attempt + 1):
+                names = [artifact.name for artifact in job.artifacts if artifact.attempt == attempt]
+                self.places.artifacts.discard(claim.job.id, attempt, keep=[*names, *keep])
+        except (RedisError, NotFound, OSError) as error:  # they go with the job
             log.warning("files of job %s not tidied: %s", claim.job.id, error)
-            return
-        if job.is_final:
-            keep = ()  # nobody goes on from what was kept for that
-        for attempt in range(1, claim.attempt + 1):
-            names = [artifact.name for artifact in job.artifacts if artifact.attempt == attempt]
-            self.places.artifacts.discard(claim.job.id, attempt, keep=[*names, *keep])
 
     def _report(self, claim: Claim) -> Callable[[Progress], None]:
         """What each step calls: it renews the lease and ends a run that has to end."""

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +19,7 @@ from core.contract.settings import Settings
 from core.jobs.broker import connect
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
+from core.jobs.turns import take_turn
 from core.storage.places import Places
 from core.telemetry import logs
 from worker.leaving import HAND_BACK, HAND_BACK_SECONDS
@@ -46,7 +48,7 @@ class Supervisor:
         self.settings = settings
         self.store = JobStore(redis)
         self.queue = JobQueue(redis, settings.pool)
-        self.places = Places.under(settings.data_dir)
+        self.places = Places.of(settings)
         self.webhooks = Webhooks(settings) if settings.send_webhooks else None
         self.child: subprocess.Popen[bytes] | None = None
         self.started_at = 0.0
@@ -60,7 +62,7 @@ class Supervisor:
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         next_start = next_reap = 0.0
-        next_sweep = time.monotonic() + _SWEEP_EVERY_SECONDS
+        threading.Thread(target=self._sweep_forever, name="sweeper", daemon=True).start()
         if self.webhooks is not None:
             self.webhooks.start()
         try:
@@ -73,12 +75,6 @@ class Supervisor:
                 if now >= next_reap:
                     self._tend(self._reap)
                     next_reap = now + _REAP_EVERY_SECONDS
-                if now >= next_sweep:
-                    self._tend(
-                        lambda: sweep(self.store, self.places.artifacts, _SWEEP_AFTER_SECONDS)
-                    )
-                    self._tend(self.places.images.sweep)
-                    next_sweep = now + _SWEEP_EVERY_SECONDS
                 time.sleep(0.2)
         finally:
             if self.webhooks is not None:
@@ -98,6 +94,19 @@ class Supervisor:
             self.spare_until = time.monotonic() + self.settings.lease_seconds
         if time.monotonic() >= self.spare_until:
             reap(self.store, self.queue, self.settings.max_attempts)
+
+    def _sweep_forever(self) -> None:
+        """In a thread of its own, since a bucket may take minutes to list."""
+        while True:
+            time.sleep(_SWEEP_EVERY_SECONDS)
+            self._tend(self._sweep)
+
+    def _sweep(self) -> None:
+        bucket = self.settings.storage_url
+        # One for all: what is cheap on a disk is a request for every thousand objects of a bucket.
+        if bucket is None or take_turn(self.store.redis, f"sweep {bucket}", _SWEEP_EVERY_SECONDS):
+            sweep(self.store, self.places.artifacts, _SWEEP_AFTER_SECONDS)
+            self.places.images.sweep()
 
     def _start(self, now: float) -> None:
         # A session of its own: Ctrl-C in the terminal reaches the supervisor alone.
@@ -125,6 +134,8 @@ class Supervisor:
         except RedisError as error:
             log.warning("the broker does not answer: %s", error)
             self.broker_away = True
+        except OSError as error:
+            log.warning("the storage does not answer: %s", error)
         except Exception:
             log.exception("a round of reaping failed")
 

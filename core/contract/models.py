@@ -72,6 +72,10 @@ class ModelSpec(BaseModel):
         default=8, ge=2, description="Pictures denoised at once, the reference included."
     )
 
+    pool: str | None = Field(
+        default=None,
+        description="Jobs for it go to the workers of this pool. Default: the deployment's own.",
+    )
     controls: dict[ControlKind, ControlSource] = {}
     depth_estimator: str | None = Field(
         default=None,
@@ -148,6 +152,19 @@ class ModelCatalog(BaseModel):
         if self.default not in self.models:
             raise ValueError(f"the default model {self.default!r} is not among the models")
         return self
+
+    def pools(self, own: str) -> list[str]:
+        """The pools that its jobs go to, in order. own: that of models that name none."""
+        return sorted({spec.pool or own for spec in self.models.values()})
+
+    def of_pool(self, pool: str) -> list[str]:
+        """The models that workers of a pool hold, the default one first: those that name it.
+
+        Where none does, it is the deployment's own pool, of those that name none.
+        """
+        named = [name for name, spec in self.models.items() if spec.pool == pool]
+        others = [name for name, spec in self.models.items() if spec.pool is None]
+        return sorted(named or others, key=lambda name: (name != self.default, name))
 
     def resolve(self, name: str | None) -> ModelSpec:
         """The model called `name`, or the default. Raises InvalidRequest if there is none."""

@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.contract.keys import ApiKey, Limits
@@ -20,9 +20,16 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ATTENTION_PLEASE_", frozen=True)
 
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="The broker.")
-    data_dir: Path = Field(default=Path("data"), description="Artifacts and the signing secret.")
+    data_dir: Path = Field(
+        default=Path("data"),
+        description="Artifacts, pictures, kept references and the signing secret.",
+    )
     models_file: Path = Field(default=BUILT_IN_MODELS, description="Which models are served.")
-    pool: str = Field(default="default", description="Name of the queue; one for each pool.")
+    pool: str = Field(
+        default="default",
+        description="Name of the queue whose jobs a worker runs, and to which a service sends "
+        "those of models that name no pool.",
+    )
 
     host: str = Field(default="127.0.0.1", description="Address the service binds to.")
     port: int = Field(
@@ -45,6 +52,26 @@ class Settings(BaseSettings):
         default=None,
         description="Signs artifact URLs, and webhooks' secrets come from it. Default: made once "
         "and kept in the data directory.",
+    )
+
+    storage_url: str | None = Field(
+        default=None,
+        pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*/?$",
+        description="`s3://bucket/prefix`: files are kept there instead of in the data directory, "
+        "so that machines need not share a disk. Needs `SIGNING_SECRET`.",
+    )
+    storage_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="URL of the server that has the bucket. Default: Amazon's.",
+    )
+    storage_region: str | None = Field(
+        default=None, description="The bucket's region. Default: `AWS_REGION`, or us-east-1."
+    )
+    storage_redirect: bool = Field(
+        default=False,
+        description="Signed URLs of files lead on to the bucket, instead of through the service. "
+        "Callers must be able to reach it.",
     )
 
     fetch_images: bool = Field(
@@ -70,7 +97,7 @@ class Settings(BaseSettings):
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N.")
     warm_models: tuple[str, ...] | None = Field(
         default=None,
-        description="Models a worker loads before its first job. Default: the default model.",
+        description="Models a worker loads before its first job. Default: the first of its pool.",
     )
     max_models: int | None = Field(
         default=None,
@@ -102,6 +129,16 @@ class Settings(BaseSettings):
         "handed back for another worker.",
     )
     max_attempts: int = Field(default=3, ge=1, description="Runs of a job whose workers die.")
+
+    @field_validator("storage_url")
+    @classmethod
+    def _signed_alike(cls, url: str | None, given: ValidationInfo) -> str | None:
+        if url is not None and not given.data.get("signing_secret"):
+            raise ValueError(
+                "machines that share a bucket must sign alike: set ATTENTION_PLEASE_SIGNING_SECRET "
+                "for all of them, to 32 random bytes or more"
+            )
+        return url
 
     @field_validator("api_keys")
     @classmethod

@@ -57,6 +57,7 @@ class JobQueue:
         self.rq = Queue(pool, connection=redis, serializer="json")
         self._line = line_keys(pool)[0]
         self._next_script = redis.register_script(scripts.NEXT)
+        self._running_script = redis.register_script(scripts.RUNNING_IN)
 
     def waiting(self, most: int | None = None) -> list[str]:
         """Ids of the jobs in the line, the next one first; of all, or at most so many."""
@@ -102,7 +103,7 @@ class JobQueue:
         workers = len(alive(self.redis, self.pool))
         with self.redis.pipeline(transaction=False) as pipe:
             pipe.zcard(self._line)
-            pipe.zcard(RUNNING)
+            self._running_script(keys=[RUNNING], args=[job_key(""), self.pool], client=pipe)
             pipe.hget(_LEARNED, self.pool)
             waiting, running, learned = pipe.execute()
         seconds = None if learned is None else float(learned)

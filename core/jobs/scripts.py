@@ -210,3 +210,13 @@ if string.find(ARGV[2], ',' .. status .. ',', 1, true) then
 end
 return status
 """
+
+# KEYS: running.  ARGV: prefix of the keys of jobs, pool.
+# How many jobs of the pool run.
+RUNNING_IN = """
+local count = 0
+for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  if redis.call('HGET', ARGV[1] .. id, 'pool') == cjson.encode(ARGV[2]) then count = count + 1 end
+end
+return count
+"""

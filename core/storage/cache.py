@@ -1,73 +1,95 @@
-"""A cache of bytes on disk, bounded, the least recently used going first."""
+"""What could be made again, kept within bounds, the least recently used going first."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
+import logging
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-from core.storage.disk import write_whole
+from core.storage.blobs import Blob, Blobs
+
+log = logging.getLogger(__name__)
+
+_NOTE = ".json"
+_READ_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class DiskCache:
-    """Entries at `root/<key>`, each with a JSON note at `root/<key>.json`.
+class Cache:
+    """Entries at `<owner>/<key>`, each with a JSON note beside it.
 
-    Several processes may use one folder: files appear whole, and losing a race means
-    computing twice.
+    The note is written anew at each use, so its time is that of the last one. Several processes
+    and machines may share one: entries appear whole, and losing a race means computing twice.
     """
 
-    root: Path
+    blobs: Blobs
     max_bytes: int
 
-    def get_or_make(self, key: str, make: Callable[[], bytes], note: Mapping[str, Any]) -> bytes:
-        """The entry of `key`, made and kept if it isn't there."""
-        path = self.root / key
-        with contextlib.suppress(FileNotFoundError):
-            data = path.read_bytes()
-            os.utime(path)
-            return data
-        data = make()
-        write_whole(path.with_suffix(".json"), json.dumps(note, sort_keys=True).encode())
-        write_whole(path, data)
-        self._shrink()
+    def get_or_make(
+        self, owner: str, key: str, make: Callable[[], bytes], note: Mapping[str, Any]
+    ) -> bytes:
+        """The entry of `key`, made and kept if it isn't there.
+
+        A storage that does not answer costs the time to make it, never the job.
+        """
+        name = f"{owner}/{key}"
+        kept = self._kept(name)
+        data = make() if kept is None else kept
+        try:
+            if kept is None:
+                self.blobs.put(name, data)
+            said = json.dumps(note, sort_keys=True).encode()
+            self.blobs.put(name + _NOTE, said, "application/json")
+            if kept is None:
+                self._shrink(name)
+        except OSError as error:
+            log.warning("%s could not be kept: %s", name, error)
         return data
 
-    def note(self, key: str) -> dict[str, Any] | None:
-        """The note of an entry that is there."""
-        path = self.root / key
+    def note(self, owner: str, key: str) -> dict[str, Any] | None:
+        """The note of an entry. Raises OSError."""
         try:
-            path.stat()
-            note: dict[str, Any] = json.loads(path.with_suffix(".json").read_bytes())
+            note: dict[str, Any] = json.loads(self.blobs.read(f"{owner}/{key}{_NOTE}"))
         except FileNotFoundError:
             return None
         return note
 
-    def notes(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Keys and notes, the most recently used first."""
-        for path in reversed(self._by_use()):
-            with contextlib.suppress(FileNotFoundError):
-                yield path.name, json.loads(path.with_suffix(".json").read_bytes())
+    def notes(self, owner: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Keys and notes of an owner, the most recently used first. Raises OSError."""
+        blobs = {blob.name: blob for blob in self.blobs.under(owner)}
+        names = [name for name in blobs if name + _NOTE in blobs]
+        names.sort(key=lambda name: blobs[name + _NOTE].written_at, reverse=True)
+        keys = [name.removeprefix(f"{owner}/") for name in names]
+        with ThreadPoolExecutor(_READ_AT_ONCE) as pool:  # each may be a request to far away
+            for key, note in zip(keys, pool.map(partial(self.note, owner), keys), strict=True):
+                if note is not None:
+                    yield key, note
 
-    def _by_use(self) -> list[Path]:
-        """Entries, the least recently used first."""
-        found = []
-        for path in self.root.glob("*") if self.root.is_dir() else ():
-            if not path.suffix and not path.name.startswith("."):
-                with contextlib.suppress(FileNotFoundError):
-                    found.append((path.stat().st_mtime, path))
-        return [path for _, path in sorted(found)]
+    def _kept(self, name: str) -> bytes | None:
+        try:
+            return self.blobs.read(name)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            log.warning("%s could not be read: %s", name, error)
+        return None
 
-    def _shrink(self) -> None:
-        entries = self._by_use()
-        sizes = {path: path.stat().st_size for path in entries if path.exists()}
-        for path in entries[:-1]:
-            if sum(sizes.values()) <= self.max_bytes:
+    def _shrink(self, newest: str) -> None:
+        """Remove what was used longest ago, but never the newest."""
+        blobs = {blob.name: blob for blob in self.blobs.under()}
+
+        def used_at(blob: Blob) -> float:
+            return blobs.get(blob.name + _NOTE, blob).written_at
+
+        entries = [blob for blob in blobs.values() if not blob.name.endswith(_NOTE)]
+        size = sum(blob.size_bytes for blob in entries)
+        for blob in sorted(entries, key=used_at):
+            if size <= self.max_bytes:
                 return
-            sizes.pop(path, None)
-            path.unlink(missing_ok=True)
-            path.with_suffix(".json").unlink(missing_ok=True)
+            if blob.name != newest:
+                size -= blob.size_bytes
+                self.blobs.remove([blob.name + _NOTE, blob.name])

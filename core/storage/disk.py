@@ -1,58 +1,59 @@
-"""The artifact store on a local or shared disk."""
+"""Blobs on a local or shared disk."""
 
 from __future__ import annotations
 
 import os
-import re
 import secrets
-import shutil
 import tempfile
-import time
-from collections.abc import Collection
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from core.contract.artifacts import ARTIFACT_NAME
-
-_JOB_ID = re.compile(r"job_[0-9a-f]{32}")
+from core.storage.blobs import ANY_BYTES, Blob
 
 
-class DiskStore:
-    """Files at `root/<job>/<attempt>/<name>`."""
+@dataclass(frozen=True)
+class DiskBlobs:
+    """Files at `root/<name>`."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    root: Path
 
-    def put(self, job_id: str, attempt: int, name: str, data: bytes) -> None:
-        """Store a file whole or not at all."""
-        write_whole(self._path(job_id, attempt, name), data)
+    def put(self, name: str, data: bytes, media_type: str = ANY_BYTES) -> None:
+        """Store a file whole or not at all; it has no media type. Raises OSError."""
+        write_whole(self.root / name, data)
 
-    def open(self, job_id: str, attempt: int, name: str) -> BinaryIO:
-        """Read a file. Raises FileNotFoundError."""
-        return self._path(job_id, attempt, name).open("rb")
+    def read(self, name: str) -> bytes:
+        """All of a file. Raises FileNotFoundError."""
+        return (self.root / name).read_bytes()
 
-    def delete(self, job_id: str) -> None:
-        """Remove all files of a job."""
-        shutil.rmtree(self._folder(job_id), ignore_errors=True)
+    def open(self, name: str) -> BinaryIO:
+        """A file to be read. Raises FileNotFoundError."""
+        return (self.root / name).open("rb")
 
-    def discard(self, job_id: str, attempt: int, keep: Collection[str] = ()) -> None:
-        """Remove the files of one attempt but those named."""
-        folder = self._folder(job_id) / str(attempt)
-        for path in folder.iterdir() if folder.is_dir() else ():
-            if path.name not in keep:
-                path.unlink(missing_ok=True)
-        with suppress(OSError):  # it is not empty
-            folder.rmdir()
+    def look(self, name: str) -> Blob:
+        """Size and time of a file. Raises FileNotFoundError."""
+        return _seen(name, (self.root / name).stat())
 
-    def untouched(self, seconds: float) -> list[str]:
-        """Ids of jobs with files, none of them written in the last `seconds`."""
-        since = time.time() - seconds
-        return [
-            folder.name
-            for folder in (self.root.iterdir() if self.root.is_dir() else ())
-            if _JOB_ID.fullmatch(folder.name) and _last_written(folder) < since
-        ]
+    def under(self, folder: str = "") -> Iterator[Blob]:
+        """The files below a folder."""
+        for where, _, names in os.walk(self.root / folder, onerror=_raise_unless_gone):
+            for path in (Path(where, name) for name in names):
+                with suppress(FileNotFoundError):
+                    yield _seen(path.relative_to(self.root).as_posix(), path.stat())
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files, and the folders that they leave empty."""
+        for path in (self.root / name for name in names):
+            path.unlink(missing_ok=True)
+            with suppress(OSError):  # until one is not empty
+                for folder in path.parents[: len(path.relative_to(self.root).parts) - 1]:
+                    folder.rmdir()
+
+    def link(self, name: str, seconds: int) -> str | None:
+        """None: nobody but us reads this disk."""
+        return None
 
     def check(self) -> None:
         """Raise OSError if files can't be written."""
@@ -60,16 +61,29 @@ class DiskStore:
         with tempfile.TemporaryFile(dir=self.root) as probe:
             probe.write(b"ok")
 
-    def _folder(self, job_id: str) -> Path:
-        # Ids and names come from the record, but a path is never built from the unchecked.
-        if not _JOB_ID.fullmatch(job_id):
-            raise FileNotFoundError(job_id)
-        return self.root / job_id
 
-    def _path(self, job_id: str, attempt: int, name: str) -> Path:
-        if not ARTIFACT_NAME.fullmatch(name):
-            raise FileNotFoundError(name)
-        return self._folder(job_id) / str(attempt) / name
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: aside, synced, then renamed. Raises OSError."""
+    aside = path.with_name(f".writing-{secrets.token_hex(8)}")
+    file = _new_file(aside)
+    try:
+        with file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+        _sync_folder(path.parent)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def _new_file(path: Path) -> BinaryIO:
+    for _ in range(3):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # `remove` found the folder empty meanwhile
+            return path.open("xb")
+    return path.open("xb")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -81,22 +95,10 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _last_written(folder: Path) -> float:
-    """When a job's folder or one of its attempts last changed, in Unix time."""
-    return max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+def _seen(name: str, status: os.stat_result) -> Blob:
+    return Blob(name, status.st_size, status.st_mtime)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: aside, synced, then renamed. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".writing-{secrets.token_hex(8)}")
-    try:
-        with aside.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-        _sync_folder(path.parent)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error

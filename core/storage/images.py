@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from core.contract.errors import FieldError, InvalidImage, InvalidRequest, NotFound
 from core.contract.images import IMAGE_ID, MEDIA_TYPES, ImageInfo, ImageInput, LinkedImage, Upload
 from core.contract.keys import OWNER
-from core.storage.disk import write_whole
+from core.storage.blobs import Blob, Blobs
 
 MAX_SIZE_BYTES = 20_000_000
 MAX_PIXELS = 40_000_000
@@ -26,9 +25,9 @@ KEPT_SECONDS = 7 * 86_400
 
 @dataclass(frozen=True)
 class ImageStore:
-    """Pictures at `root/<owner>/<id>`. An owner sees only its own."""
+    """Pictures at `<owner>/<id>`. An owner sees only its own. Everything raises OSError."""
 
-    root: Path
+    blobs: Blobs
 
     def put(self, owner: str, data: bytes) -> ImageInfo:
         """Keep a picture for a week from now. The same bytes of one owner give the same id.
@@ -39,9 +38,10 @@ class ImageStore:
             raise InvalidImage(f"The picture has more than {MAX_SIZE_BYTES} bytes.")
         with _checked(data) as image:
             image.load()  # a truncated file is refused here, not in the middle of a job
+            media_type = MEDIA_TYPES[image.format or ""]
         image_id = f"img_{hashlib.sha256(data).hexdigest()[:32]}"
-        write_whole(self._path(owner, image_id), data)
-        return self.info(owner, image_id)
+        self.blobs.put(_name(owner, image_id), data, media_type)
+        return _described(image_id, data, self._look(owner, image_id))
 
     def see(self, owner: str, pointer: str, image: ImageInput) -> Upload:
         """Where a picture of a request is stored; one inside the request is stored now.
@@ -52,7 +52,7 @@ class ImageStore:
             if isinstance(image, LinkedImage):
                 raise InvalidImage("Pictures are not fetched by their URL here. Upload it instead.")
             if isinstance(image, Upload):
-                self.info(owner, image.upload)
+                self._look(owner, image.upload)
                 return image
             return Upload(upload=self.put(owner, image.decoded()).id)
         except (InvalidImage, NotFound) as error:
@@ -63,52 +63,66 @@ class ImageStore:
 
     def info(self, owner: str, image_id: str) -> ImageInfo:
         """What is stored under an id. Raises NotFound."""
-        data = self._read(owner, image_id)
-        with _checked(data) as image:
-            upright = ImageOps.exif_transpose(image)
-            return ImageInfo(
-                id=image_id,
-                width=upright.width,
-                height=upright.height,
-                media_type=MEDIA_TYPES[image.format or ""],
-                size_bytes=len(data),
-                sha256=hashlib.sha256(data).hexdigest(),
-                expires_at=datetime.fromtimestamp(
-                    self._path(owner, image_id).stat().st_mtime + KEPT_SECONDS, UTC
-                ),
-            )
+        blob = self._look(owner, image_id)
+        return _described(image_id, self._read(blob), blob)
 
     def open(self, owner: str, image_id: str) -> Image.Image:
         """The picture, upright, in RGB, with transparency on white. Raises NotFound."""
-        with _checked(self._read(owner, image_id)) as image:
+        with _checked(self._read(self._look(owner, image_id))) as image:
             upright = ImageOps.exif_transpose(image).convert("RGBA")
         white = Image.new("RGBA", upright.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, upright).convert("RGB")
 
     def delete(self, owner: str, image_id: str) -> None:
         """Remove a picture. Raises NotFound."""
-        self._read(owner, image_id)
-        self._path(owner, image_id).unlink(missing_ok=True)
+        self.blobs.remove([self._look(owner, image_id).name])
 
     def sweep(self) -> None:
-        """Remove what has expired. Raises OSError."""
-        for path in self.root.glob("*/img_*"):
-            if path.stat().st_mtime + KEPT_SECONDS < time.time():
-                path.unlink(missing_ok=True)
+        """Remove what has expired."""
+        self.blobs.remove(blob.name for blob in self.blobs.under() if _is_over(blob))
 
-    def _read(self, owner: str, image_id: str) -> bytes:
-        path = self._path(owner, image_id)
+    def _look(self, owner: str, image_id: str) -> Blob:
         try:
-            if path.stat().st_mtime + KEPT_SECONDS < time.time():
-                raise FileNotFoundError
-            return path.read_bytes()
+            blob = self.blobs.look(_name(owner, image_id))
         except FileNotFoundError:
-            raise NotFound(f"There is no image {image_id}, or it has expired.") from None
+            raise _absent(image_id) from None
+        if _is_over(blob):
+            raise _absent(image_id)
+        return blob
 
-    def _path(self, owner: str, image_id: str) -> Path:
-        if not IMAGE_ID.fullmatch(image_id) or not OWNER.fullmatch(owner):
-            raise NotFound("There is no such image.")
-        return self.root / owner / image_id
+    def _read(self, blob: Blob) -> bytes:
+        try:
+            return self.blobs.read(blob.name)
+        except FileNotFoundError:  # since it was looked at
+            raise _absent(blob.name.rpartition("/")[2]) from None
+
+
+def _name(owner: str, image_id: str) -> str:
+    if not IMAGE_ID.fullmatch(image_id) or not OWNER.fullmatch(owner):
+        raise NotFound("There is no such image.")
+    return f"{owner}/{image_id}"
+
+
+def _absent(image_id: str) -> NotFound:
+    return NotFound(f"There is no image {image_id}, or it has expired.")
+
+
+def _is_over(blob: Blob) -> bool:
+    return blob.written_at + KEPT_SECONDS < time.time()
+
+
+def _described(image_id: str, data: bytes, blob: Blob) -> ImageInfo:
+    with _checked(data) as image:
+        upright = ImageOps.exif_transpose(image)
+        return ImageInfo(
+            id=image_id,
+            width=upright.width,
+            height=upright.height,
+            media_type=MEDIA_TYPES[image.format or ""],
+            size_bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            expires_at=datetime.fromtimestamp(blob.written_at + KEPT_SECONDS, UTC),
+        )
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from core.contract.settings import Settings
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
 from core.jobs.workers import WorkerInfo, announce
-from core.storage.disk import DiskStore
+from core.storage.artifacts import ArtifactStore
 from tests.conftest import running_service
 from tests.integration.test_http_keys import KEYS
 
@@ -29,7 +29,7 @@ CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
 @pytest.fixture
-def worker(settings: Settings, files: DiskStore) -> Iterator[None]:
+def worker(settings: Settings, files: ArtifactStore) -> Iterator[None]:
     """Ends every job at once, with a file."""
     stopped = threading.Event()
 

@@ -20,7 +20,7 @@ from core.contract.jobs import Artifact, Job, JobWarning, Progress
 from core.contract.webhooks import Delivery
 from core.jobs.store import JobStore
 from core.jobs.workers import WorkerInfo, announce
-from core.storage.disk import DiskStore
+from core.storage.artifacts import ArtifactStore
 from service.health import Health, Readiness
 from service.listing import JobList
 from service.models import ModelList
@@ -196,7 +196,7 @@ def test_submitting_answers_as_documented(client: httpx.Client) -> None:
 
 
 def test_every_state_of_a_job_answers_as_documented(
-    client: httpx.Client, store: JobStore, files: DiskStore, new_job: Callable[..., Job]
+    client: httpx.Client, store: JobStore, files: ArtifactStore, new_job: Callable[..., Job]
 ) -> None:
     job, failed = new_job(), new_job()
     store.create(job)

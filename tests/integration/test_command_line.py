@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from cli.main import app
 from core.catalog import TECHNIQUES
 from core.contract.keys import ApiKey
 from core.storage.pictures import RECIPE_KEY
+from tests.buckets import bucket_settings, closed_port
 from tests.tiny_models import models_file
 from tests.web import respond, web_server
 
@@ -154,3 +156,34 @@ def test_doctor_names_the_extra_that_traces_want(monkeypatch: pytest.MonkeyPatch
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 1
     assert "attention-please[tracing]" in result.output
+
+
+def test_doctor_tries_the_bucket_and_names_what_is_wrong_with_it(
+    bucket_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in bucket_settings(bucket_endpoint).environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ATTENTION_PLEASE_REDIS_URL", "redis://127.0.0.1:1/0")
+    fine = CliRunner().invoke(app, ["doctor"])
+    assert fine.exit_code == 0, fine.output
+    assert "ok      bucket: s3://" in fine.output
+    away = f"http://127.0.0.1:{closed_port()}"
+    monkeypatch.setenv("ATTENTION_PLEASE_STORAGE_ENDPOINT", away)
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert "missing bucket: s3://" in result.output
+    monkeypatch.delenv("ATTENTION_PLEASE_SIGNING_SECRET")
+    for command in ("doctor", "serve", "worker"):
+        refused = CliRunner().invoke(app, [command])
+        assert refused.exit_code == 1
+        assert "set ATTENTION_PLEASE_SIGNING_SECRET" in refused.output.replace("\n", " ")
+
+
+def test_doctor_names_the_extra_that_a_bucket_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in bucket_settings("http://127.0.0.1:1").environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delitem(sys.modules, "core.storage.bucket", raising=False)
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert "attention-please[s3]" in result.output

@@ -16,7 +16,7 @@ import pytest
 from core.contract.jobs import Artifact, Job
 from core.contract.settings import Settings
 from core.jobs.store import JobStore
-from core.storage.disk import DiskStore
+from core.storage.artifacts import ArtifactStore
 from core.storage.secret import signing_secret
 from service.signing import signed_query
 
@@ -25,7 +25,7 @@ DIGEST = hashlib.sha256(PIXELS).hexdigest()
 
 
 @pytest.fixture
-def job(store: JobStore, files: DiskStore, new_job: Callable[..., Job]) -> Job:
+def job(store: JobStore, files: ArtifactStore, new_job: Callable[..., Job]) -> Job:
     """A job that made one picture."""
     job = new_job()
     store.create(job)
@@ -155,13 +155,13 @@ def test_what_the_job_does_not_have_is_404(client: httpx.Client, job: Job) -> No
         assert answer.json()["code"] == "not-found"
 
 
-def test_a_file_that_was_removed_is_410(files: DiskStore, job: Job, url: str) -> None:
+def test_a_file_that_was_removed_is_410(files: ArtifactStore, job: Job, url: str) -> None:
     files.delete(job.id)
     assert httpx.get(url).status_code == 410
 
 
 def test_files_of_an_attempt_that_did_not_commit_are_never_seen(
-    client: httpx.Client, store: JobStore, files: DiskStore, new_job: Callable[..., Job]
+    client: httpx.Client, store: JobStore, files: ArtifactStore, new_job: Callable[..., Job]
 ) -> None:
     job = new_job()
     store.create(job)
@@ -179,7 +179,7 @@ def test_the_url_works_until_the_job_expires(url: str, job: Job) -> None:
 
 
 def test_the_archive_has_every_file_stored_and_is_the_same_each_time(
-    client: httpx.Client, store: JobStore, files: DiskStore, new_job: Callable[..., Job]
+    client: httpx.Client, store: JobStore, files: ArtifactStore, new_job: Callable[..., Job]
 ) -> None:
     job = new_job()
     store.create(job)
@@ -207,7 +207,7 @@ def test_the_archive_has_every_file_stored_and_is_the_same_each_time(
 
 
 def test_the_archive_of_removed_files_is_410(
-    client: httpx.Client, files: DiskStore, job: Job
+    client: httpx.Client, files: ArtifactStore, job: Job
 ) -> None:
     files.delete(job.id)
     assert client.get(f"/v1/jobs/{job.id}/artifacts.zip").status_code == 410

@@ -20,7 +20,7 @@ from core.contract.jobs import Artifact, Job, Progress
 from core.contract.settings import Settings
 from core.jobs.changes import glimpse
 from core.jobs.store import Claim, JobStore
-from core.storage.disk import DiskStore
+from core.storage.artifacts import ArtifactStore
 from service import events
 from tests.conftest import running_service
 
@@ -254,7 +254,7 @@ def test_a_head_of_a_stream_is_answered_without_waiting_for_its_end(
 
 
 def test_previews_come_as_small_pictures_and_none_twice(
-    client: httpx.Client, store: JobStore, files: DiskStore, new_job: Callable[..., Job]
+    client: httpx.Client, store: JobStore, files: ArtifactStore, new_job: Callable[..., Job]
 ) -> None:
     job = new_job()
     store.create(job)

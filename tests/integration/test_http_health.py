@@ -11,7 +11,7 @@ from redis import Redis
 from core.catalog import TECHNIQUES
 from core.contract.settings import Settings
 from core.jobs.workers import WorkerInfo, announce
-from core.storage.disk import DiskStore
+from core.storage.artifacts import ArtifactStore
 from tests.conftest import running_service
 
 
@@ -67,11 +67,11 @@ def test_it_is_ready_once_a_worker_of_its_pool_is_alive(client: httpx.Client, re
 def test_it_is_not_ready_where_files_can_not_be_written(
     client: httpx.Client, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_: DiskStore) -> None:
+    def full(_: ArtifactStore) -> None:
         raise OSError("No space left on /srv/data")
 
     announce(redis, worker(), 30)
-    monkeypatch.setattr(DiskStore, "check", full)
+    monkeypatch.setattr(ArtifactStore, "check", full)
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["checks"]["storage"] == "Files can't be written."

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from core.jobs.store import JobStore
-from core.storage import images
+from core.storage import disk
 
 
 def picture() -> bytes:
@@ -108,7 +108,7 @@ def test_a_full_disk_is_503_and_tells_no_path(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "/srv/data")
 
-    monkeypatch.setattr(images, "write_whole", full)
+    monkeypatch.setattr(disk, "write_whole", full)
     answer = client.post("/v1/images", files={"file": ("any.png", picture())})
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert int(answer.headers["retry-after"]) > 0

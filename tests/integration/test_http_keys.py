@@ -12,7 +12,7 @@ from core.contract.jobs import Artifact, Job
 from core.contract.keys import ApiKey
 from core.contract.settings import Settings
 from core.jobs.store import JobStore
-from core.storage.disk import DiskStore
+from core.storage.artifacts import ArtifactStore
 from tests.conftest import running_service
 
 BODY = {"prompts": ["a cat"]}
@@ -92,7 +92,7 @@ def test_anothers_job_answers_like_one_that_is_not_there(guarded: httpx.Client) 
 
 
 def test_a_file_is_read_with_its_owners_key_or_with_its_signed_url_alone(
-    guarded: httpx.Client, store: JobStore, files: DiskStore, new_job: Callable[..., Job]
+    guarded: httpx.Client, store: JobStore, files: ArtifactStore, new_job: Callable[..., Job]
 ) -> None:
     job = new_job(owner="alice")
     store.create(job)

@@ -14,7 +14,7 @@ from core.contract.jobs import Artifact, Job
 from core.jobs import listing
 from core.jobs.record import job_key, owned_key
 from core.jobs.store import Claim, JobStore
-from core.storage.disk import DiskStore
+from core.storage.artifacts import ArtifactStore
 
 NewJob = Callable[..., Job]
 
@@ -140,7 +140,7 @@ def test_a_parameter_that_is_not_valid_is_a_problem_that_names_it(
 
 
 def test_a_deleted_job_is_gone_with_its_files_and_from_the_list(
-    client: httpx.Client, store: JobStore, files: DiskStore, new_job: NewJob, redis: Redis
+    client: httpx.Client, store: JobStore, files: ArtifactStore, new_job: NewJob, redis: Redis
 ) -> None:
     (job_id,) = recorded(store, new_job, 1)
     claim = claimed(store, job_id)
@@ -157,7 +157,7 @@ def test_a_deleted_job_is_gone_with_its_files_and_from_the_list(
     assert client.delete(f"/v1/jobs/{job_id}").status_code == 404
     assert httpx.get(url).status_code == 404
     assert listed(client) == []
-    assert not (files.root / job_id).exists()
+    assert list(files.blobs.under(job_id)) == []
     assert redis.keys("*job*") == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from core.contract.settings import Settings
@@ -25,3 +26,15 @@ def test_the_page_has_no_setting_that_is_not_there() -> None:
     table = PAGE.partition("## Keys")[0]
     named = {line.split("`")[1] for line in table.splitlines() if line.startswith("| `")}
     assert named == {name.upper() for name in Settings.model_fields}
+
+
+def test_a_bucket_is_refused_without_a_secret_that_all_machines_share() -> None:
+    with pytest.raises(ValidationError, match="set ATTENTION_PLEASE_SIGNING_SECRET"):
+        Settings(storage_url="s3://bucket/prefix")
+    Settings(storage_url="s3://bucket/prefix", signing_secret="of all")
+
+
+@pytest.mark.parametrize("url", ["", "bucket", "https://bucket", "s3://", "s3://b", "s3://a b/c"])
+def test_a_storage_that_is_no_bucket_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match="pattern"):
+        Settings(storage_url=url, signing_secret="of all")

@@ -14,8 +14,6 @@ from worker.leaving import HAND_BACK_SECONDS
 ROOT = Path(__file__).parents[3]
 DRAIN_SECONDS = float(Settings.model_fields["drain_seconds"].default) + HAND_BACK_SECONDS
 """What a supervisor that was told to stop may take, but for its own end."""
-# Object storage, which is wired here first.
-COMING = {"ATTENTION_PLEASE_STORAGE_URL", "ATTENTION_PLEASE_STORAGE_ENDPOINT"}
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
@@ -27,7 +25,7 @@ def documents(path: Path) -> list[dict[str, Any]]:
 def unknown_settings(text: str) -> set[str]:
     """The `ATTENTION_PLEASE_…` variables in `text` that no process reads."""
     known = {f"ATTENTION_PLEASE_{name.upper()}" for name in Settings.model_fields}
-    return set(re.findall(r"ATTENTION_PLEASE_[A-Z_]+", text)) - known - COMING
+    return set(re.findall(r"ATTENTION_PLEASE_[A-Z_]+", text)) - known
 
 
 def seconds(duration: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.resources
 import json
 import os
@@ -117,10 +118,13 @@ def test_the_script_that_writes_env_makes_a_key_that_the_service_takes(
     assert values["COMPOSE_PROFILES"] == "gpu,storage"
     assert (ROOT / values["ATTENTION_PLEASE_MODELS_FILE"].removeprefix("/app/")).is_file()
     assert not unknown_settings(text)
-    monkeypatch.setenv("ATTENTION_PLEASE_API_KEYS", values["ATTENTION_PLEASE_API_KEYS"].strip("'"))
-    import hashlib
-
-    assert [k.sha256 for k in Settings().api_keys] == [hashlib.sha256(key.encode()).hexdigest()]
+    for name, value in values.items():
+        monkeypatch.setenv(name, value.strip("'"))
+    settings = Settings()
+    assert [k.sha256 for k in settings.api_keys] == [hashlib.sha256(key.encode()).hexdigest()]
+    assert settings.storage_url == "s3://attention-please"
+    assert f"-bucket={settings.storage_url.removeprefix('s3://')}" in SERVICES["storage"]["command"]
+    assert settings.storage_endpoint == "http://storage:8333"
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="there is no openssl")

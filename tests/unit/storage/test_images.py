@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
-import time
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -14,12 +11,13 @@ from PIL import Image
 from core.contract.errors import InvalidImage, InvalidRequest, NotFound
 from core.contract.images import InlineImage, Upload
 from core.storage import images
+from core.storage.blobs import Blobs
 from core.storage.images import ImageStore
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ImageStore:
-    return ImageStore(tmp_path)
+def store(blobs: Blobs) -> ImageStore:
+    return ImageStore(blobs)
 
 
 def file_of(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -117,14 +115,18 @@ def file_of_header(width: int, height: int) -> bytes:
     )
 
 
-def test_what_has_expired_is_gone_and_swept(store: ImageStore, tmp_path: Path) -> None:
+def test_what_has_expired_is_gone_and_swept(
+    store: ImageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     info = store.put("a", file_of(PICTURE))
-    long_ago = time.time() - images.KEPT_SECONDS - 1
-    os.utime(tmp_path / "a" / info.id, (long_ago, long_ago))
-    with pytest.raises(NotFound, match="expired"):
-        store.info("a", info.id)
     store.sweep()
-    assert list((tmp_path / "a").iterdir()) == []
+    assert store.info("a", info.id) == info
+    monkeypatch.setattr(images, "KEPT_SECONDS", -60)
+    for look in (store.info, store.open, store.delete):
+        with pytest.raises(NotFound, match="expired"):
+            look("a", info.id)
+    store.sweep()
+    assert [*store.blobs.under()] == []
 
 
 def test_a_picture_in_a_request_is_stored_and_named(store: ImageStore) -> None:

@@ -12,7 +12,8 @@ import pytest
 from core.contract.jobs import Job, new_job_id
 from core.jobs.queue import JobQueue
 from core.jobs.store import JobStore
-from core.storage.disk import DiskStore
+from core.storage.artifacts import ArtifactStore
+from core.storage.disk import DiskBlobs
 from worker.reaper import reap, sweep
 
 NewJob = Callable[..., Job]
@@ -120,7 +121,7 @@ def test_a_record_that_can_not_be_read_keeps_no_other_job_waiting(
 def test_files_without_a_record_are_swept_and_others_stay(
     job: Job, store: JobStore, tmp_path: Path
 ) -> None:
-    files = DiskStore(tmp_path)
+    files = ArtifactStore(DiskBlobs(tmp_path))
     forgotten = new_job_id()
     for job_id in (job.id, forgotten):
         files.put(job_id, 1, "grid.png", b"picture")

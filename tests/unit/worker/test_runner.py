@@ -31,8 +31,9 @@ from core.jobs.store import Claim, JobStore
 from core.outbound.guard import Guard
 from core.outbound.rules import Rules
 from core.storage import disk
-from core.storage.disk import DiskStore
+from core.storage.artifacts import ArtifactStore
 from core.storage.places import Places
+from tests.buckets import bucket_settings, closed_port
 from tests.tiny_models import models_file
 from tests.web import respond, web_server
 from worker import drawing as drawing_module
@@ -246,6 +247,7 @@ def test_a_job_that_asks_for_previews_leaves_none_behind_and_draws_the_same(
     store: JobStore,
     technique: str,
     body: dict[str, Any],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(previews, "_EVERY_SECONDS", 0.0)
@@ -270,7 +272,7 @@ def test_a_job_that_asks_for_previews_leaves_none_behind_and_draws_the_same(
         ended = store.get(job.id)
         assert ended.status == "succeeded", ended.error
         made.append({artifact.name: artifact.sha256 for artifact in ended.artifacts})
-        assert not (runner.places.artifacts.root / job.id / "1" / "preview.jpg").exists()
+        assert not (tmp_path / "artifacts" / job.id / "1" / "preview.jpg").exists()
     assert made[0] == made[1]
     assert len(shown) == 4
     assert all(max(size) <= 256 for size in shown)
@@ -300,7 +302,7 @@ def test_a_full_disk_fails_the_job_with_its_own_code_and_spares_the_next(
 
 @pytest.mark.parametrize("error", [NumericsFailure("NaN."), torch.OutOfMemoryError("CUDA")])
 def test_a_preview_that_can_not_be_drawn_ends_no_job(
-    runner: Runner, job: Job, store: JobStore, error: Exception
+    runner: Runner, job: Job, store: JobStore, tmp_path: Path, error: Exception
 ) -> None:
     def draw() -> Image.Image:
         raise error
@@ -309,7 +311,54 @@ def test_a_preview_that_can_not_be_drawn_ends_no_job(
     assert claim
     offered = previews.Previews(store, runner.places.artifacts, claim, 5.0)
     offered.offer(draw)
-    assert not runner.places.artifacts.root.exists()
+    assert not (tmp_path / "artifacts").exists()
+
+
+def test_a_bucket_that_is_away_fails_the_job_as_a_full_disk_does(
+    runner: Runner, job: Job, store: JobStore
+) -> None:
+    away = Places.of(bucket_settings(f"http://127.0.0.1:{closed_port()}"))
+    replace(runner, places=away).run(job.id)
+    error = store.get(job.id).error
+    assert error is not None
+    assert (error.code, error.retryable) == ("storage-unavailable", True)
+    assert "127.0.0.1" not in error.detail
+
+
+def test_a_picture_in_a_bucket_that_is_away_fails_the_job_as_the_storage_and_not_as_a_bug(
+    runner: Runner, job: Job, new_job: NewJob, store: JobStore
+) -> None:
+    image = {"upload": runner.places.images.put(job.owner, _picture(9)).id}
+    reference = {"image": image, "prompt": "a wall", "width": 64, "height": 64, "skip": 1}
+    named = new_job().model_copy(update={"request": job.request | {"reference": reference}})
+    store.create(named)
+    away = Places.of(bucket_settings(f"http://127.0.0.1:{closed_port()}"))
+    replace(runner, places=away).run(named.id)
+    error = store.get(named.id).error
+    assert error is not None
+    assert (error.code, error.retryable) == ("storage-unavailable", True)
+
+
+def test_a_storage_that_keeps_no_preview_is_not_asked_again_in_that_job(
+    runner: Runner, job: Job, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(previews, "_EVERY_SECONDS", 0.0)
+    drawn = []
+
+    def draw() -> Image.Image:
+        drawn.append(1)
+        return Image.new("RGB", (8, 8))
+
+    def full(*_: object) -> None:
+        raise OSError("away")
+
+    monkeypatch.setattr(disk, "write_whole", full)
+    claim = store.claim(job.id, 5.0)
+    assert claim
+    offered = previews.Previews(store, runner.places.artifacts, claim, 5.0)
+    for _ in range(3):
+        offered.offer(draw)
+    assert drawn == [1]
 
 
 def test_a_job_whose_worker_has_to_go_is_gone_on_with_by_another_to_the_same_bytes(
@@ -317,6 +366,7 @@ def test_a_job_whose_worker_has_to_go_is_gone_on_with_by_another_to_the_same_byt
     job: Job,
     store: JobStore,
     queue: JobQueue,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sampling = job.request["sampling"] | {"steps": 12}
@@ -349,20 +399,20 @@ def test_a_job_whose_worker_has_to_go_is_gone_on_with_by_another_to_the_same_byt
     assert [step for step in steps if step][:5] == [8, 9, 10, 11, 12]
     before = [file.sha256 for file in store.get(whole.id).artifacts]
     assert [file.sha256 for file in ended.artifacts] == before
-    kept = [path.name for path in (runner.places.artifacts.root / cut.id).iterdir()]
+    kept = [path.name for path in (tmp_path / "artifacts" / cut.id).iterdir()]
     assert kept == ["2"]
 
 
 def test_a_checkpoint_that_can_not_be_stored_ends_no_job(
     runner: Runner, job: Job, store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put = DiskStore.put
+    put = ArtifactStore.put
 
-    def full(self: DiskStore, job_id: str, attempt: int, name: str, data: bytes) -> None:
+    def full(self: ArtifactStore, job_id: str, attempt: int, name: str, *rest: Any) -> None:
         if name == CHECKPOINT:
             raise OSError(errno.ENOSPC, "No space left on device")
-        put(self, job_id, attempt, name, data)
+        put(self, job_id, attempt, name, *rest)
 
-    monkeypatch.setattr(DiskStore, "put", full)
+    monkeypatch.setattr(ArtifactStore, "put", full)
     replace(runner, checkpoint_steps=1).run(job.id)
     assert store.get(job.id).status == "succeeded"
