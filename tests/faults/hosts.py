@@ -25,7 +25,8 @@ from core.jobs import workers
 from tests.faults.test_killed_workers import until
 from tests.tiny_models import models_file
 
-ADDRESS = "198.18.0.{}"  # of the network set aside for tests of networks (RFC 2544)
+# Of the network set aside for tests of networks (RFC 2544), a part for each run of the tests.
+ADDRESS = f"198.18.{os.getpid() % 256}.{{}}"
 HERE = 1
 
 
