@@ -27,8 +27,8 @@ demo: setup  ## Draw a StyleAligned set over HTTP into demo-output/
 up: setup  ## Run API, worker and broker here until Ctrl-C
 	$(BIN)/attention-please up
 
-test: setup  ## Run the tests
-	$(BIN)/python -m pytest
+test: setup  ## Run the tests, a file in each core at once
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: setup  ## Format, lint, types, layers, the OpenAPI document
 	$(BIN)/ruff format --check .

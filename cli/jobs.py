@@ -8,9 +8,10 @@ from typing import Annotated, NoReturn
 import typer
 from redis.exceptions import RedisError
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from core.contract.errors import AttentionPleaseError
+from core.contract.jobs import new_job_id
 from core.contract.settings import Settings
 from core.jobs.broker import connect
 from core.jobs.dead import dead, send_again
@@ -25,7 +26,9 @@ JobId = Annotated[str, typer.Argument(help="The job's id.")]
 @app.command("dead")
 def list_dead() -> None:
     """List them: those whose workers died each time, and those that met a bug."""
-    table = Table("job", "technique", "key", "attempts", "ended", "why")
+    # An id that is cut short is of no use.
+    whole = Column("job", no_wrap=True, min_width=len(new_job_id()))
+    table = Table(whole, "technique", "key", "attempts", "ended", "why")
     for job in dead(_store()):
         why = job.error.detail if job.error else ""
         ended = f"{job.ended_at:%Y-%m-%d %H:%M}" if job.ended_at else ""

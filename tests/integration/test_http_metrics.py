@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 import httpx
@@ -125,7 +126,11 @@ def test_each_request_has_one_line_with_what_became_of_it(
 ) -> None:
     with caplog.at_level(logging.INFO):
         client.get("/v1/jobs/job_1?sig=secret")
-    (line,) = (record for record in caplog.records if record.name == "service.middleware")
+        until = time.monotonic() + 5
+        while not (lines := [r for r in caplog.records if r.name == "service.middleware"]):
+            assert time.monotonic() < until, "no line"  # it is written after the answer
+            time.sleep(0.01)
+    (line,) = lines
     assert (vars(line)["path"], vars(line)["status"]) == ("/v1/jobs/job_1", 404)
     assert "secret" not in line.getMessage()
 
