@@ -22,7 +22,8 @@ from benchmarks.record import write
 from core.contract.settings import Settings
 from tests.faults.hosts import Fleet, fleet, why_not
 from tests.faults.test_cut_off_workers import ended, submitted
-from tests.faults.test_killed_workers import fingerprints, in_the_middle, looked_at, until
+from tests.faults.test_killed_workers import fingerprints, in_the_middle, looked_at
+from tests.waiting import until
 
 LEASE_SECONDS = float(Settings.model_fields["lease_seconds"].default)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from attention_please_client import Client
 from attention_please_client.requests import StyleAlignedRequest
 from benchmarks.record import write
 from cli.demo import REQUEST
+from tests.ports import free_port
 
 KEY = "ap_of-a-benchmark"
 BASE = "localhost/attention-please-base"
@@ -127,7 +127,7 @@ def demo(folder: Path, service: Built, worker: Built) -> dict[str, Any]:
             "REDIS_URL": f"redis://127.0.0.1:{broker.port}/0",
             "API_KEYS": json.dumps([{"name": "me", "sha256": sha256(KEY.encode()).hexdigest()}]),
         }
-        port = _free_port()
+        port = free_port()
         arguments = [str(port) if word == "8000" else word for word in service.config["Cmd"]]
         command = service.command(arguments, {"/data": data}, **variables)
         served = parts.enter_context(running(command, folder / "service.log"))
@@ -188,12 +188,6 @@ def _megabytes(root: str) -> int:
     """Of the files in a mounted image."""
     done = subprocess.run(["du", "-sxm", root], capture_output=True, text=True, check=True)
     return int(done.stdout.split()[0])
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _buildah(*arguments: str) -> str:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -38,6 +37,7 @@ from core.contract.jobs import Progress
 from core.contract.settings import Settings
 from core.jobs.queue import JobQueue
 from core.jobs.store import Claim, JobStore
+from tests.ports import free_port
 
 CALLERS = 8
 STREAMS, WAITS, WATCHED = 500, 50, 100
@@ -63,7 +63,7 @@ def bare() -> FastAPI:
 @contextmanager
 def processes() -> Iterator[tuple[str, str, Settings]]:
     """Broker, service and bare route. Gives the URLs of both, and the settings of the service."""
-    ports = [_free_port() for _ in range(3)]
+    ports = [free_port() for _ in range(3)]
     with (
         tempfile.TemporaryDirectory() as folder,
         ValkeyServer(port=ports[0], host="127.0.0.1", data_dir=Path(folder)) as broker,
@@ -254,12 +254,6 @@ def _await(url: str) -> None:
         else:
             return
     raise TimeoutError(url)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def main(

@@ -26,6 +26,7 @@ from core.storage.artifacts import ArtifactStore
 from core.storage.places import Places
 from service.server import build_server
 from tests.buckets import bucket_server
+from tests.ports import free_port
 
 # Tiny models are faster on one thread, and on a busy machine several wait for each other. Set
 # before torch is loaded, here and in the processes that tests start.
@@ -36,7 +37,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A broker of this test session's own."""
     data_dir = tmp_path_factory.mktemp("broker")
-    port = _free_port()
+    port = free_port()
     with ValkeyServer(port=port, host="127.0.0.1", data_dir=data_dir) as broker:
         broker.wait_until_ready()
         yield f"redis://127.0.0.1:{port}/0"
@@ -147,9 +148,3 @@ def running_service(settings: Settings) -> Iterator[str]:
         service.should_exit = True
         thread.join()
         listener.close()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from redis.exceptions import RedisError
 
 from core.contract.settings import Settings
 from core.jobs import workers
+from tests.ports import free_port
 from tests.tiny_models import models_file
 
 
@@ -99,8 +99,8 @@ class Deployment:
 def deployed(folder: Path, **settings: Any) -> Iterator[Deployment]:
     """A deployment for the length of a `with` block. It may not be ready yet."""
     own = Settings(
-        redis_url=f"redis://127.0.0.1:{_free_port()}/0",
-        port=_free_port(),
+        redis_url=f"redis://127.0.0.1:{free_port()}/0",
+        port=free_port(),
         data_dir=folder / "data",
         models_file=models_file(folder),
         submissions_per_minute=10**6,
@@ -122,9 +122,3 @@ def _lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
     except OSError:
         return False
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port

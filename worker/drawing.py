@@ -47,7 +47,6 @@ class Drawing:
         """
         demand = request.demand(model.spec)
         for pictures in halvings(self._at_once(model, demand), demand.least):
-            self.memory.begin()
             try:
                 with closing(execute(technique, model.limited(pictures), request, around)) as files:
                     yield from files
@@ -55,12 +54,21 @@ class Drawing:
                 if not ran_out(error):
                     raise
             else:
-                self._learn(model, demand, pictures, self.memory.taken_bytes(), remarks)
+                if (taken_bytes := self.memory.taken_bytes()) is not None:
+                    remarks.measures["memory_bytes"] = taken_bytes
+                    self._learn(model, demand, pictures, taken_bytes)
                 return
             # Only now, without the exception, nothing refers to the tensors that filled it.
             self.memory.free()
             log.warning("memory ran out with %d pictures at once", pictures)
-            self._ran_out(model, demand, pictures, remarks)
+            if self.memory.room_bytes is not None:
+                self._learn(model, demand, pictures, self.memory.room_bytes + 1)
+            if pictures > demand.least:
+                detail = (
+                    f"Memory ran out with {pictures} pictures at once: they were drawn in parts."
+                )
+                remarks.warnings.append(JobWarning(code="drawn-in-parts", detail=detail))
+            self.memory.begin()
         width, height = demand.size
         raise OutOfMemory(
             f"{demand.least} pictures of {width} x {height} at once did not fit into the device's "
@@ -68,12 +76,14 @@ class Drawing:
         )
 
     def _at_once(self, model: DiffusionModel, demand: Demand) -> int:
-        """How many pictures at once should fit, after other models made what room they can."""
+        """How many pictures at once should fit, after other models made what room they can.
+
+        The run is measured from here on.
+        """
         known = self._known(model, demand)
-        pixels = demand.size[0] * demand.size[1]
 
         def fits(pictures: int) -> bool:
-            need, room = predicted(known, pixels, pictures), self.memory.room_bytes
+            need, room = predicted(known, demand.pixels, pictures), self.memory.room_bytes
             return need is None or room is None or need <= room
 
         self.memory.begin()
@@ -89,31 +99,11 @@ class Drawing:
         return {}
 
     def _learn(
-        self,
-        model: DiffusionModel,
-        demand: Demand,
-        pictures: int,
-        taken_bytes: int | None,
-        remarks: Remarks,
+        self, model: DiffusionModel, demand: Demand, pictures: int, taken_bytes: int
     ) -> None:
-        if taken_bytes is None:
-            return
-        remarks.measures["memory_bytes"] = taken_bytes
         with suppress(RedisError):
-            pixels = demand.size[0] * demand.size[1]
-            self.needs.learn(model.spec.name, demand.kind, pixels, pictures, taken_bytes)
-
-    def _ran_out(
-        self, model: DiffusionModel, demand: Demand, pictures: int, remarks: Remarks
-    ) -> None:
-        room = self.memory.room_bytes
-        if room is not None:
-            with suppress(RedisError):
-                pixels = demand.size[0] * demand.size[1]
-                self.needs.learn(model.spec.name, demand.kind, pixels, pictures, room + 1)
-        if pictures > demand.least:
-            detail = f"Memory ran out with {pictures} pictures at once: they were drawn in parts."
-            remarks.warnings.append(JobWarning(code="drawn-in-parts", detail=detail))
+            name = model.spec.name
+            self.needs.learn(name, demand.kind, demand.pixels, pictures, taken_bytes)
 
 
 def halvings(most: int, least: int) -> Iterator[int]:

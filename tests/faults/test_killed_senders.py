@@ -14,7 +14,7 @@ from core.contract.jobs import Job
 from core.contract.settings import Settings
 from core.jobs.outbox import Outbox
 from core.jobs.store import JobStore
-from tests.faults.test_killed_workers import until
+from tests.waiting import until
 from tests.web import respond, web_server
 
 SENDER = """

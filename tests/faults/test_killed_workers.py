@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from cli.local import LocalStack
 from core.contract.settings import Settings
 from core.jobs import workers
 from tests.tiny_models import models_file
+from tests.waiting import until
 
 JOB = {"prompts": ["a cat", "a house"], "seed": 4, "sampling": {"steps": 150}}
 
@@ -37,15 +38,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
 def client(stack: LocalStack) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=stack.url, timeout=70) as client:
         yield client
-
-
-def until(what: str, condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """The first true answer of `condition`."""
-    give_up_at = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < give_up_at, f"{what} took longer than {seconds} s"
-        time.sleep(0.05)
-    return answer
 
 
 def submitted(client: httpx.Client, **headers: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 
 from core.jobs.store import JobStore
 from tests.deployment import Deployment, deployed
+from tests.waiting import until
 
 JOB = {"prompts": ["a cat", "a house"], "seed": 4, "sampling": {"steps": 150}}
 LEASE_SECONDS = 3.0
@@ -40,15 +41,6 @@ def undisturbed(deployment: Deployment) -> dict[str, str]:
     with httpx.Client(base_url=deployment.url, timeout=70) as client:
         answer = client.post("/v1/style-aligned", json=JOB, headers={"Prefer": "wait=60"})
         return files(answer.raise_for_status().json())
-
-
-def until(what: str, condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """The first true answer of `condition`."""
-    give_up_at = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < give_up_at, f"{what} took longer than {seconds} s"
-        time.sleep(0.05)
-    return answer
 
 
 def submitted(client: httpx.Client) -> str:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from core.contract.settings import Settings
+from tests.ports import free_port
 from tests.tiny_models import models_file
 
 JOB = {"prompts": ["a cat", "a house"], "seed": 4}
@@ -22,9 +23,7 @@ JOB = {"prompts": ["a cat", "a house"], "seed": 4}
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(
-        data_dir=tmp_path / "data", models_file=models_file(tmp_path), port=_free_port()
-    )
+    return Settings(data_dir=tmp_path / "data", models_file=models_file(tmp_path), port=free_port())
 
 
 @contextmanager
@@ -92,11 +91,3 @@ def _parts_of(settings: Settings) -> list[str]:
         if marker in environment and command:
             found.append(command)
     return found
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port

@@ -24,7 +24,6 @@ from core.diffusion.ddpm_inversion import ddpm_inversion
 from core.diffusion.denoise import Guidance
 from core.diffusion.model import DiffusionModel
 from core.diffusion.prompts import encode_prompts
-from tests.tiny_models import tiny_model
 
 PHOTOS = {
     "img_" + 32 * digit: Image.effect_noise((80, 64), sigma).convert("RGB")
@@ -39,17 +38,6 @@ NAMES = [
     "appearance-mask",
     "comparison",
 ]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[Family, DiffusionModel]:
-    families: tuple[Family, ...] = ("sd1", "sd2", "sdxl")
-    return {f: tiny_model(tmp_path_factory.mktemp(f), f) for f in families}
-
-
-@pytest.fixture
-def sd1(models: dict[Family, DiffusionModel]) -> DiffusionModel:
-    return models["sd1"]
 
 
 def surroundings(**more: Any) -> Surroundings:

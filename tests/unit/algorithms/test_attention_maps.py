@@ -17,15 +17,8 @@ from core.contract.errors import InvalidRequest, NotFound
 from core.contract.models import Family, transformer_blocks
 from core.contract.pictures import File, Made, Picture, alone
 from core.diffusion.model import DiffusionModel
-from tests.tiny_models import tiny_model
 
 PHOTO = Image.effect_noise((80, 64), 90).convert("RGB")
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[Family, DiffusionModel]:
-    families: tuple[Family, ...] = ("sd1", "sd2", "sdxl")
-    return {f: tiny_model(tmp_path_factory.mktemp(f), f) for f in families}
 
 
 def run(model: DiffusionModel, **body: Any) -> dict[str, Made]:

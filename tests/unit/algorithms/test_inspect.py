@@ -21,22 +21,11 @@ from core.contract.models import Family
 from core.contract.pictures import Picture, alone
 from core.contract.style_aligned import StyleAlignedRequest
 from core.diffusion.model import DiffusionModel
-from tests.tiny_models import tiny_model, with_extras
+from tests.tiny_models import with_extras
 from tests.unit.algorithms.drawing import PHOTO, PHOTO_ID, by_stem, draw, far, pictures
 
 BOTH: dict[str, Any] = {"inspect": {"segments": 3}}
 PROMPTS = ["a cat", "a house", "a boat", "a tree", "a car", "a fish"]  # 3 targets a chunk
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[Family, DiffusionModel]:
-    families: tuple[Family, ...] = ("sd1", "sd2", "sdxl")
-    return {f: tiny_model(tmp_path_factory.mktemp(f), f) for f in families}
-
-
-@pytest.fixture
-def sd1(models: dict[Family, DiffusionModel]) -> DiffusionModel:
-    return models["sd1"]
 
 
 @contextmanager

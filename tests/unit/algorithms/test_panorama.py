@@ -16,21 +16,10 @@ from core.contract.panorama import Panorama
 from core.contract.requests import Sampling
 from core.diffusion.model import DiffusionModel
 from core.diffusion.windows import windows_over
-from tests.tiny_models import spec_of, tiny_model
+from tests.tiny_models import spec_of
 from tests.unit.algorithms.drawing import by_stem, draw, far
 
 TWO: list[dict[str, Any]] = [{"prompt": "a boat"}, {"prompt": "a cat"}]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[Family, DiffusionModel]:
-    families: tuple[Family, ...] = ("sd1", "sd2", "sdxl")
-    return {f: tiny_model(tmp_path_factory.mktemp(f), f) for f in families}
-
-
-@pytest.fixture
-def sd1(models: dict[Family, DiffusionModel]) -> DiffusionModel:
-    return models["sd1"]
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])

@@ -23,16 +23,9 @@ from core.contract.segmentation import SegmentationRequest
 from core.diffusion.model import DiffusionModel
 from core.inspection.parts import parts_of
 from core.inspection.segments import indexed, overlay, record
-from tests.tiny_models import tiny_model
 
 PHOTO = Image.effect_noise((80, 64), 90).convert("RGB")
 UPLOAD = {"upload": "img_" + 32 * "0"}
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[Family, DiffusionModel]:
-    families: tuple[Family, ...] = ("sd1", "sd2", "sdxl")
-    return {f: tiny_model(tmp_path_factory.mktemp(f), f) for f in families}
 
 
 def surroundings(**more: Any) -> Surroundings:

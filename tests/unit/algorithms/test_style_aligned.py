@@ -22,19 +22,7 @@ from core.diffusion.denoise import Guidance, denoise, guided, starting_noise
 from core.diffusion.images import decode_image, encode_image
 from core.diffusion.model import DiffusionModel
 from core.diffusion.prompts import encode_prompts
-from tests.tiny_models import tiny_model
 from tests.unit.algorithms.drawing import PHOTO, PHOTO_ID, by_stem, draw, pictures
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[Family, DiffusionModel]:
-    families: tuple[Family, ...] = ("sd1", "sd2", "sdxl")
-    return {f: tiny_model(tmp_path_factory.mktemp(f), f) for f in families}
-
-
-@pytest.fixture
-def sd1(models: dict[Family, DiffusionModel]) -> DiffusionModel:
-    return models["sd1"]
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])

