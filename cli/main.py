@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from cli.jobs import app as jobs
+from cli.models import app as models
 from core.contract.settings import Settings
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app = typer.Typer(
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
 app.add_typer(keys, name="keys")
 app.add_typer(jobs, name="jobs")
+app.add_typer(models, name="models")
 console = Console()
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on.")]

@@ -1,4 +1,4 @@
-"""Run one effective request to finished files: what worker and command line share."""
+"""From a model and an effective request to finished files: what worker and command line share."""
 
 from __future__ import annotations
 
@@ -13,21 +13,30 @@ from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlsplit
 
+import torch
 from PIL import Image
 
 from core.catalog import Technique
-from core.contract.errors import ImageUnreachable, InvalidImage, StorageUnavailable
+from core.contract.errors import (
+    ImageUnreachable,
+    InvalidImage,
+    ModelUnavailable,
+    StorageUnavailable,
+)
 from core.contract.images import Upload
 from core.contract.jobs import Artifact, JobWarning, Progress
+from core.contract.models import ModelSpec
 from core.contract.pictures import File, Report, Surroundings
 from core.contract.requests import JobRequest, Output
-from core.diffusion.model import DiffusionModel
+from core.diffusion.model import DiffusionModel, load_model
 from core.outbound.fetching import Limits, fetch
 from core.outbound.guard import Guard
 from core.outbound.links import fetched
 from core.storage.images import MAX_SIZE_BYTES
 from core.storage.pictures import describe, describe_file, encode
 from core.storage.places import Places
+from core.weights.hub import Told, with_weights_here
+from core.weights.parts import WeightsMissing
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +71,23 @@ class Remarks:
 
     warnings: list[JobWarning] = field(default_factory=list)
     measures: dict[str, Any] = field(default_factory=dict)
+
+
+def loaded(
+    spec: ModelSpec, device: torch.device, told: Told = lambda here, whole: None
+) -> DiffusionModel:
+    """The model of `spec` on `device`. Its weights are fetched where they are not here.
+
+    told: the bytes that are here, and the whole, while they are fetched; it may raise. Raises
+    ModelUnavailable.
+    """
+    try:
+        here = with_weights_here(spec, told)
+    except WeightsMissing as missing:
+        log.error("model %s: %s", spec.name, missing)  # callers are told of no path
+        detail = f"The weights of {spec.name} are not here."
+        raise ModelUnavailable(detail, retryable=missing.retryable) from missing
+    return load_model(here, device)
 
 
 def surroundings(

@@ -6,7 +6,8 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from core.catalog import TECHNIQUES
-from core.contract.models import AdapterKind, ControlKind, Family, ModelSpec
+from core.contract.models import ControlKind, Family, ModelSpec
+from core.contract.weights import AdapterKind
 from core.jobs.workers import WorkerInfo
 from service.auth import Caller
 from service.backends import WithBackends
@@ -36,6 +37,7 @@ class ModelView(View):
     min_size: int = Field(description="Smallest side, in pixels.")
     max_size: int = Field(description="Largest side, in pixels.")
     steps: int = Field(description="Default number of denoising steps.")
+    max_steps: int = Field(description="Most denoising steps that can be asked for.")
     guidance_scale: float = Field(description="Default.")
     controls: tuple[ControlKind, ...] = Field(description="For the `control` field of a request.")
     adapters: tuple[AdapterView, ...] = Field(description="For its `adapters` field.")
@@ -76,6 +78,7 @@ def _view(spec: ModelSpec, workers: list[WorkerInfo]) -> ModelView:
         min_size=spec.min_size,
         max_size=spec.max_size,
         steps=spec.steps,
+        max_steps=spec.max_steps,
         guidance_scale=spec.guidance_scale,
         controls=tuple(sorted(spec.controls)),
         adapters=tuple(

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from core.contract.models import AdapterSource, ControlSource, Family, ModelSpec
+from core.contract.models import Family, ModelSpec
+from core.contract.weights import AdapterSource, Weights
 from core.diffusion.model import DiffusionModel, load_model
 
 
@@ -42,7 +43,7 @@ def with_extras(folder: Path, family: Family) -> DiffusionModel:
     save_tiny_word(model, folder / "word")
     spec = model.spec.model_copy(
         update={
-            "controls": {"canny": ControlSource(source=str(folder / "canny"))},
+            "controls": {"canny": Weights(source=str(folder / "canny"))},
             "adapters": {
                 "drawn": AdapterSource(kind="lora", source=str(folder / "lora")),
                 "word": AdapterSource(
@@ -96,7 +97,7 @@ def models_file(folder: Path, family: Family = "sd1") -> Path:
     """Save a tiny model and a `models.toml` that serves it; returns the file."""
     save_tiny(folder / "tiny", family)
     spec = spec_of(folder / "tiny", family).model_dump(
-        exclude={"name", "source"}, exclude_none=True
+        exclude={"name", "source"}, exclude_defaults=True
     )
     lines = ['default = "tiny"', "[models.tiny]", 'source = "tiny"']
     lines += [f"{key} = {json.dumps(value)}" for key, value in spec.items()]
@@ -111,8 +112,11 @@ def tiny_model(folder: Path, family: Family) -> DiffusionModel:
     return load_model(spec_of(folder, family), torch.device("cpu"))
 
 
-def save_tiny(folder: Path, family: Family) -> None:
-    """Write a random pipeline of a family in diffusers layout, the same one each time."""
+def save_tiny(folder: Path, family: Family, variant: str | None = None) -> None:
+    """Write a random pipeline of a family in diffusers layout, the same one each time.
+
+    variant: `fp16` for half precision, in files of that name.
+    """
     from diffusers import (
         AutoencoderKL,
         DDIMScheduler,
@@ -157,7 +161,9 @@ def save_tiny(folder: Path, family: Family) -> None:
             feature_extractor=None,
             requires_safety_checker=False,
         )
-    pipeline.save_pretrained(folder)
+    if variant == "fp16":
+        pipeline.to(torch_dtype=torch.float16)
+    pipeline.save_pretrained(folder, variant=variant)
 
 
 def _unet(family: Family) -> Any:

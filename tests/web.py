@@ -21,10 +21,13 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def web_server(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[int]:
-    """Answers every GET, POST, PUT and DELETE at 127.0.0.1 with `answer`. Gives the port."""
+    """Answers every request at 127.0.0.1 with `answer`. Gives the port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            answer(self)
+
+        def do_HEAD(self) -> None:
             answer(self)
 
         def do_POST(self) -> None:

@@ -145,15 +145,16 @@ def main(settings: Settings, parent: int) -> None:
     device = best_device(settings.device)
     memory = limited(device, settings.memory_bytes)
     models = WarmModels(catalog, device, settings.max_models)
+    drawing = Drawing(models, memory, Needs(store_connection))
     warm = settings.warm_models
-    for name in catalog.of_pool(settings.pool)[:1] if warm is None else warm:
-        models.get(name)
+    for name in catalog.warm_in(settings.pool) if warm is None else warm:
+        drawing.warm_up(name)
     memory.begin()
     runner = Runner(
         store=JobStore(store_connection),
         queue=JobQueue(store_connection, settings.pool),
         places=Places.of(settings),
-        drawing=Drawing(models, memory, Needs(store_connection)),
+        drawing=drawing,
         lease_seconds=settings.lease_seconds,
         pulse=Pulse(),
         checkpoint_steps=settings.checkpoint_steps,

@@ -9,19 +9,23 @@ from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
+from core import catalog
 from core.catalog import Technique
 from core.contract.demand import Demand
-from core.contract.errors import OutOfMemory
+from core.contract.errors import NumericsFailure, OutOfMemory
 from core.contract.jobs import Artifact, JobWarning
-from core.contract.pictures import Surroundings
+from core.contract.pictures import Surroundings, alone
 from core.contract.requests import JobRequest
 from core.diffusion.model import DiffusionModel
 from core.execution import Remarks, execute
 from core.jobs.needs import Known, Needs, predicted
 from worker.memory import DeviceMemory, ran_out
-from worker.warm import WarmModels
+from worker.warm import WarmModels, logged
 
 log = logging.getLogger(__name__)
+
+
+_WARM_UP = {"prompts": ["one", "two"], "sampling": {"steps": 1}, "output": {"grid": False}}
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,21 @@ class Drawing:
     models: WarmModels
     memory: DeviceMemory
     needs: Needs
+
+    def warm_up(self, name: str) -> None:
+        """Load a model and draw a step with it, as jobs do.
+
+        So whoever waits for no first job has its weights, its kernels and its caches. Raises
+        JobFailure where it can't be used.
+        """
+        model = self.models.get(name, logged(name))
+        technique = catalog.technique("style-aligned")
+        asked = technique.request.model_validate(_WARM_UP).resolve(model.spec)
+        try:
+            for _ in self.files(technique, model, asked, alone(), Remarks()):
+                pass
+        except NumericsFailure as failure:  # one step is no picture yet
+            log.warning("%s, warming up: %s", name, failure.detail)
 
     def files(
         self,

@@ -35,6 +35,7 @@ from core.contract.errors import (
 from core.contract.jobs import Artifact, Job, Progress
 from core.contract.pictures import Checkpoints
 from core.contract.requests import JobRequest
+from core.diffusion.model import DiffusionModel
 from core.execution import Remarks, storage_failures, surroundings, with_fetched_images
 from core.jobs.queue import JobQueue
 from core.jobs.store import Claim, JobStore
@@ -55,6 +56,8 @@ DEVICE_FAILED = 71
 """Exit code of a worker whose device can't be used any more."""
 
 _COMMIT_PATIENCE_SECONDS = 60.0
+
+_MEGABYTE = 10**6
 
 _DEAF_SECONDS = 5.0
 """How long steps go on without a word after the broker did not answer one: each would wait."""
@@ -173,10 +176,7 @@ class Runner:
         job = claim.job
         technique = catalog.technique(job.technique)
         request = self._with_images(claim, technique.request.model_validate(job.request), stages)
-        stages.report(Progress(stage="loading", step=0, steps=1, fraction=0.0))
-        self.pulse.pause()
-        model = self.drawing.models.get(request.model)
-        self.pulse.step()
+        model = self._model(request.model, stages)
         around = surroundings(self.places, job.owner, model, stages.report, remarks)
         made = list(job.artifacts)
         kept = CheckpointFiles(
@@ -201,6 +201,23 @@ class Runner:
     def _store(self, claim: Claim, file: Artifact, data: bytes) -> None:
         with storage_failures("A file of the job could not be stored."):
             self.places.artifacts.put(claim.job.id, claim.attempt, file.name, data, file.media_type)
+
+    def _model(self, name: str | None, stages: Stages) -> DiffusionModel:
+        """The model called `name`, loaded; its weights are fetched first where they aren't here."""
+
+        def told(here_bytes: int, whole_bytes: int) -> None:
+            if self.leaving.is_set():
+                raise HandedBack
+            stage = "fetching" if here_bytes < whole_bytes else "loading"
+            done, all_of_it = here_bytes // _MEGABYTE, whole_bytes // _MEGABYTE
+            stages.report(Progress(stage=stage, step=done, steps=all_of_it, fraction=0.0))
+            self.pulse.pause()
+
+        stages.report(Progress(stage="loading", step=0, steps=1, fraction=0.0))
+        self.pulse.pause()
+        model = self.drawing.models.get(name, told)
+        self.pulse.step()
+        return model
 
     def _with_images(self, claim: Claim, request: JobRequest, stages: Stages) -> JobRequest:
         """The request with its pictures fetched; the record names them where they are from now."""

@@ -4,14 +4,35 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
+import time
 
 import torch
 
 from core.contract.models import ModelCatalog, ModelSpec
-from core.diffusion.model import DiffusionModel, load_model
+from core.diffusion.model import DiffusionModel
+from core.execution import loaded
+from core.weights.hub import Told
 from worker.memory import ran_out
 
 log = logging.getLogger(__name__)
+
+
+_TELL_EVERY_SECONDS = 15.0
+
+
+def logged(name: str) -> Told:
+    """Tells the log of a model's weights while they are fetched."""
+    told_at = -math.inf
+
+    def told(here_bytes: int, whole_bytes: int) -> None:
+        nonlocal told_at
+        now = time.monotonic()
+        if now - told_at >= _TELL_EVERY_SECONDS or here_bytes == whole_bytes:
+            log.info("%s: %.2f of %.2f GB are here", name, here_bytes / 1e9, whole_bytes / 1e9)
+            told_at = now
+
+    return told
 
 
 class WarmModels:
@@ -26,15 +47,19 @@ class WarmModels:
         self._loaded: dict[str, DiffusionModel] = {}
         """The least recently used first."""
 
-    def get(self, name: str | None) -> DiffusionModel:
-        """The model called `name`, or the default. Raises InvalidRequest or ModelUnavailable."""
+    def get(self, name: str | None, told: Told = lambda here, whole: None) -> DiffusionModel:
+        """The model called `name`, or the default.
+
+        told: the bytes that are here, and the whole, while its weights are fetched; it may raise.
+        Raises InvalidRequest or ModelUnavailable.
+        """
         spec = self.catalog.resolve(name)
         model = self._loaded.pop(spec.name, None)
         if model is None:
             # Before the new one is loaded: the two need not fit beside each other.
             while self.most is not None and len(self._loaded) >= self.most:
                 self._forget(next(iter(self._loaded)))
-            model = self._load(spec)
+            model = self._load(spec, told)
         self._loaded[spec.name] = model
         return model
 
@@ -45,11 +70,11 @@ class WarmModels:
             self._forget(other)
         return other is not None
 
-    def _load(self, spec: ModelSpec) -> DiffusionModel:
+    def _load(self, spec: ModelSpec, told: Told) -> DiffusionModel:
         log.info("loading %s on %s", spec.name, self.device)
         while True:
             try:
-                return load_model(spec, self.device)
+                return loaded(spec, self.device, told)
             except Exception as error:
                 if not ran_out(error) or not self._loaded:
                     raise

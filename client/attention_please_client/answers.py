@@ -151,6 +151,8 @@ class Model(BaseModel):
     """Default, in pixels."""
     max_size: int
     """Largest side, in pixels."""
+    max_steps: int
+    """Most denoising steps that can be asked for."""
     min_size: int
     """Smallest side, in pixels."""
     name: str

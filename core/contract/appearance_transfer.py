@@ -16,9 +16,9 @@ from core.contract.demand import Demand
 from core.contract.errors import FieldError, InvalidRequest
 from core.contract.images import ImageInput
 from core.contract.inspection import Inspect
-from core.contract.models import ModelSpec
+from core.contract.models import MAX_STEPS, ModelSpec
 from core.contract.observed import refused
-from core.contract.requests import MAX_PROMPT_CHARACTERS, MAX_STEPS, JobRequest
+from core.contract.requests import MAX_PROMPT_CHARACTERS, JobRequest
 from core.contract.stored import Stored
 
 ROWS_AT_ONCE = 4
@@ -179,6 +179,8 @@ class AppearanceTransferRequest(JobRequest):
         name = self.preset or ("faithful" if papers else "balanced")
         preset = PRESETS[name]
         steps = self.steps or (PAPER_STEPS if papers else FEWER_STEPS)
+        if fault := model.steps_fault(steps):
+            raise refused("/steps", fault)
         skip = round(preset.skip * steps) if self.skip_steps is None else self.skip_steps
         if skip >= steps:
             raise refused("/skip_steps", f"Expected fewer than the {steps} steps.")

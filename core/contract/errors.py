@@ -191,8 +191,14 @@ class StorageUnavailable(JobFailure):
 
 
 class ModelUnavailable(JobFailure):
+    """`retryable` where its weights may be fetched later."""
+
     code = "model-unavailable"
     title = "The model can't be loaded"
+
+    def __init__(self, detail: str, *, retryable: bool = False) -> None:
+        super().__init__(detail)
+        self.retryable = retryable
 
 
 class ImageUnreachable(JobFailure):

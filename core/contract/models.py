@@ -10,54 +10,40 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from core.contract.errors import FieldError, InvalidRequest
+from core.contract.weights import AdapterSource, MergedLora, Weights
 
 Family = Literal["sd1", "sd2", "sdxl"]
 ControlKind = Literal["canny", "depth"]
-AdapterKind = Literal["lora", "textual-inversion"]
+
+MAX_STEPS = 200
+MAX_TRAILING_STEPS = 60
+"""From 61 on, diffusers' trailing timesteps may end at -1, for which there is no noise level."""
 
 BUILT_IN_MODELS = Path(__file__).resolve().parents[2] / "models" / "models.toml"
 
 
-class ControlSource(BaseModel):
-    """A ControlNet of a model: a folder in diffusers layout, or a hub repository id."""
+class Scheduler(BaseModel):
+    """How the steps of a model lie between noise and picture.
+
+    DDIM alone: inversions run it backwards, and a job that lost its worker goes on within it, for
+    it keeps nothing from one step to the next.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    source: str
-    revision: str | None = None
-    variant: str | None = None
-
-
-class AdapterSource(BaseModel):
-    """A LoRA or a textual inversion of a model."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: AdapterKind
-    source: str = Field(description="A file or folder, or a hub repository id.")
-    revision: str | None = None
-    weight_name: str | None = Field(default=None, description="The file in a repository.")
-    token: str | None = Field(
-        default=None, description="What a prompt says for a textual inversion."
+    kind: Literal["ddim"] = Field(default="ddim", description="Which one.")
+    timestep_spacing: Literal["leading", "trailing"] = Field(
+        default="leading",
+        description="`leading`, as in the papers; `trailing` begins at pure noise, which models "
+        "that draw in few steps want.",
     )
 
-    @model_validator(mode="after")
-    def _has_a_token(self) -> Self:
-        if (self.kind == "textual-inversion") != (self.token is not None):
-            raise ValueError("a textual inversion needs a token, and a LoRA has none")
-        return self
 
-
-class ModelSpec(BaseModel):
+class ModelSpec(Weights):
     """One model: where its weights are, and what can be asked of it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    source: str = Field(description="A folder in diffusers layout, or a hub repository id.")
-    revision: str | None = None
-    variant: str | None = None
-    family: Family
+    name: str = Field(description="Of its table; what requests call it.")
+    family: Family = Field(description="Which architecture it has.")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         default="auto", description="auto: float16 on a GPU, float32 elsewhere."
     )
@@ -66,8 +52,13 @@ class ModelSpec(BaseModel):
     grid: int = Field(gt=0, description="Widths and heights are multiples of this, in pixels.")
     min_size: int = Field(gt=0, description="Smallest side in pixels.")
     max_size: int = Field(gt=0, description="Largest side in pixels.")
-    steps: int = Field(default=50, gt=0)
-    guidance_scale: float = Field(default=7.5, ge=1)
+    steps: int = Field(default=50, gt=0, le=MAX_STEPS, description="Default number of steps.")
+    max_steps: int = Field(
+        default=MAX_STEPS, gt=0, le=MAX_STEPS, description="No request may ask for more."
+    )
+    guidance_scale: float = Field(
+        default=7.5, ge=1, description="Default guidance; 1 is none, at half the time."
+    )
     max_batch: int = Field(
         default=8, ge=2, description="Pictures denoised at once, the reference included."
     )
@@ -76,12 +67,35 @@ class ModelSpec(BaseModel):
         default=None,
         description="Jobs for it go to the workers of this pool. Default: the deployment's own.",
     )
-    controls: dict[ControlKind, ControlSource] = {}
-    depth_estimator: str | None = Field(
-        default=None,
-        description="A transformers depth model: a folder or a hub repository id.",
+    warm: bool = Field(
+        default=False,
+        description="Workers of its pool load it before they are ready, not when the first job "
+        "wants it. Where no model of a pool says so, the pool's first is.",
     )
-    adapters: dict[str, AdapterSource] = {}
+    scheduler: Scheduler = Field(default=Scheduler(), description="How its steps lie.")
+    vae: Weights | None = Field(default=None, description="Takes the place of the model's own.")
+    lora: MergedLora | None = Field(
+        default=None,
+        description="Becomes part of the model, such as one that makes a few steps enough.",
+    )
+    controls: dict[ControlKind, Weights] = Field(
+        default={}, description="ControlNets, for the `control` field of requests."
+    )
+    depth_estimator: Weights | None = Field(
+        default=None, description="A depth model of transformers, for pictures given as `depth`."
+    )
+    adapters: dict[str, AdapterSource] = Field(
+        default={}, description="For the `adapters` field of requests."
+    )
+
+    @model_validator(mode="after")
+    def _steps_fit(self) -> Self:
+        if self.steps > self.max_steps:
+            raise ValueError(f"{self.steps} steps by default are more than {self.max_steps}")
+        trailing = self.scheduler.timestep_spacing == "trailing"
+        if trailing and self.max_steps > MAX_TRAILING_STEPS:
+            raise ValueError(f"trailing timesteps want max_steps of {MAX_TRAILING_STEPS} at most")
+        return self
 
     def adapter_fault(self, name: str, weight: float) -> tuple[str, str] | None:
         """The field at fault and what is wrong with the use of an adapter, or None."""
@@ -92,6 +106,12 @@ class ModelSpec(BaseModel):
         if adapter.kind == "textual-inversion" and weight != 1:
             return "weight", "A textual inversion takes no weight but 1."
         return None
+
+    def steps_fault(self, steps: int) -> str | None:
+        """What is wrong with a number of steps, or None."""
+        if steps <= self.max_steps:
+            return None
+        return f"{self.name} draws in 1 to {self.max_steps} steps, not in {steps}."
 
     def size_fault(self, pixels: int) -> str | None:
         """What is wrong with a side of `pixels`, or None."""
@@ -106,8 +126,8 @@ class ModelSpec(BaseModel):
 def transformer_blocks(spec: ModelSpec) -> int:
     """How many transformer blocks the UNet has, each with one layer of either attention.
 
-    By its configuration where the model is a folder; a hub repository that isn't here is taken
-    to have as many as its family's own models.
+    By its configuration where the model is a folder; one of the hub is taken to have as many as
+    its family's own models.
     """
     config = Path(spec.source) / "unet" / "config.json"
     if not config.is_file():
@@ -166,6 +186,11 @@ class ModelCatalog(BaseModel):
         others = [name for name, spec in self.models.items() if spec.pool is None]
         return sorted(named or others, key=lambda name: (name != self.default, name))
 
+    def warm_in(self, pool: str) -> list[str]:
+        """The models that workers of a pool load before they are ready."""
+        models = self.of_pool(pool)
+        return [name for name in models if self.models[name].warm] or models[:1]
+
     def resolve(self, name: str | None) -> ModelSpec:
         """The model called `name`, or the default. Raises InvalidRequest if there is none."""
         spec = self.models.get(self.default if name is None else name)
@@ -180,16 +205,20 @@ class ModelCatalog(BaseModel):
 def load_catalog(path: Path) -> ModelCatalog:
     """Read `models.toml`: `default = "name"` and one `[models.name]` table each.
 
-    A `source` that lies beside the file is made absolute; any other is a hub id.
+    A source without a revision is a path, which is made absolute, from the file's own folder.
     Raises OSError, tomllib.TOMLDecodeError or pydantic.ValidationError for a bad file.
     """
     document = tomllib.loads(path.read_text())
     tables = document.pop("models", {})
     for name, table in tables.items():
         table["name"] = name
-        parts = [*table.get("controls", {}).values(), *table.get("adapters", {}).values()]
-        for part in (table, *parts):
-            beside = path.parent / str(part.get("source", ""))
-            if beside.exists():
-                part["source"] = str(beside.resolve())
+        parts = [
+            table,
+            *(table[part] for part in ("vae", "lora", "depth_estimator") if part in table),
+        ]
+        parts += [*table.get("controls", {}).values(), *table.get("adapters", {}).values()]
+        for part in parts:
+            # What is no table, pydantic finds.
+            if isinstance(part, dict) and part.get("source") and "revision" not in part:
+                part["source"] = str((path.parent / part["source"]).resolve())
     return ModelCatalog.model_validate(document | {"models": tables})

@@ -15,14 +15,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from core.contract.demand import Demand
 from core.contract.errors import FieldError, InvalidRequest
-from core.contract.models import ModelSpec
+from core.contract.models import MAX_STEPS, ModelSpec
 from core.contract.stored import Stored
 from core.contract.webhooks import Webhook
 
 T = TypeVar("T")
 
 MAX_PROMPT_CHARACTERS = 2000
-MAX_STEPS = 200
 MAX_SEED = 2**32 - 1
 
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
@@ -157,8 +156,10 @@ def settled(value: T | None) -> T:
 def effective_sampling(sampling: Sampling, model: ModelSpec) -> Sampling:
     """`sampling` with the model's defaults filled in.
 
-    Raises InvalidRequest for a size off the model's grid or outside its range.
+    Raises InvalidRequest for a size off the model's grid or outside its range, and for more steps
+    than it takes.
     """
+    steps = sampling.steps or model.steps
     width = sampling.width or model.width
     height = sampling.height or model.height
     errors = [
@@ -166,10 +167,12 @@ def effective_sampling(sampling: Sampling, model: ModelSpec) -> Sampling:
         for name, pixels in (("width", width), ("height", height))
         if (fault := model.size_fault(pixels))
     ]
+    if fault := model.steps_fault(steps):
+        errors.append(FieldError(pointer="/sampling/steps", detail=fault))
     if errors:
         raise InvalidRequest.of(errors)
     return Sampling(
-        steps=sampling.steps or model.steps,
+        steps=steps,
         guidance_scale=sampling.guidance_scale or model.guidance_scale,
         width=width,
         height=height,

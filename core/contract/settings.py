@@ -97,7 +97,8 @@ class Settings(BaseSettings):
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N.")
     warm_models: tuple[str, ...] | None = Field(
         default=None,
-        description="Models a worker loads before its first job. Default: the first of its pool.",
+        description="Models a worker loads, and draws with, before it is ready. Default: those of "
+        "its pool that `models.toml` calls warm, or else the first.",
     )
     max_models: int | None = Field(
         default=None,

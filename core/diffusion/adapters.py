@@ -11,9 +11,8 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from core.contract.errors import ModelUnavailable
-from core.contract.models import AdapterSource
-from core.diffusion.model import DiffusionModel
+from core.contract.weights import AdapterSource
+from core.diffusion.model import DiffusionModel, unavailable
 
 
 @dataclass(frozen=True)
@@ -56,13 +55,14 @@ def adapted(
 def _loras(pipeline: Any, loras: Sequence[tuple[AdapterSource, float]]) -> Iterator[None]:
     names = [f"lora-{index}" for index in range(len(loras))]
     try:
-        with _unavailable("The weights of a LoRA can't be loaded."):
+        with unavailable("The weights of a LoRA can't be loaded."):
             for name, (source, _) in zip(names, loras, strict=True):
                 pipeline.load_lora_weights(
                     source.source,
-                    revision=source.revision,
-                    weight_name=source.weight_name,
+                    weight_name=source.file,
                     adapter_name=name,
+                    use_safetensors=True,
+                    local_files_only=True,
                 )
         if loras:
             pipeline.set_adapters(names, [weight for _, weight in loras])
@@ -91,7 +91,7 @@ def _words(model: DiffusionModel, words: Sequence[AdapterSource]) -> Iterator[No
     try:
         for suffix, tokenizer in tokenizers.items():
             setattr(pipeline, f"tokenizer{suffix}", copy.deepcopy(tokenizer))
-        with _unavailable("The vectors of a textual inversion can't be loaded."):
+        with unavailable("The vectors of a textual inversion can't be loaded."):
             for source in words:
                 _load_word(pipeline, source, encoders)
         yield
@@ -109,8 +109,9 @@ def _load_word(pipeline: Any, source: AdapterSource, encoders: Sequence[str]) ->
         pipeline.load_textual_inversion(
             source.source,
             token=source.token,
-            revision=source.revision,
-            weight_name=source.weight_name,
+            weight_name=source.file,
+            use_safetensors=True,
+            local_files_only=True,
         )
         return
     vectors = load_file(_file_of(source))
@@ -124,23 +125,5 @@ def _load_word(pipeline: Any, source: AdapterSource, encoders: Sequence[str]) ->
 
 
 def _file_of(source: AdapterSource) -> Path:
-    """The file of a source, fetched from the hub where it isn't on disk."""
-    from huggingface_hub import hf_hub_download
-
     path = Path(source.source)
-    if path.is_file():
-        return path
-    name = source.weight_name or "learned_embeds.safetensors"
-    return (
-        path / name
-        if path.is_dir()
-        else Path(hf_hub_download(source.source, name, revision=source.revision))
-    )
-
-
-@contextmanager
-def _unavailable(detail: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelUnavailable(detail) from error
+    return path / source.file if path.is_dir() else path

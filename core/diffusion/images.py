@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ def decode_pixels(model: DiffusionModel, latents: Tensor) -> Tensor:
     memory. A VAE that overflows in float16 (SDXL's) is widened for the length of the call.
     """
     vae = model.vae
-    with _wide_enough(vae), torch.inference_mode():
+    with _wide_enough(model), torch.inference_mode():
         latents = latents.to(vae.dtype) / vae.config.scaling_factor
         return torch.cat([vae.decode(picture[None]).sample.float() for picture in latents])
 
@@ -33,7 +32,7 @@ def encode_image(model: DiffusionModel, image: Image.Image) -> Tensor:
     """The latents (1, channels, h / f, w / f) of an RGB picture: the VAE's mean, no sample."""
     vae = model.vae
     levels = torch.from_numpy(np.array(image, dtype=np.float32)).permute(2, 0, 1)[None]
-    with _wide_enough(vae):
+    with _wide_enough(model):
         pixels = (levels / 127.5 - 1).to(model.device, vae.dtype)
         mean: Tensor = vae.encode(pixels).latent_dist.mean
     mean = mean * vae.config.scaling_factor
@@ -41,9 +40,15 @@ def encode_image(model: DiffusionModel, image: Image.Image) -> Tensor:
 
 
 @contextmanager
-def _wide_enough(vae: Any) -> Iterator[None]:
-    """Run the block with `vae` in a type it does not overflow in; put back what was."""
-    if vae.dtype != torch.float16 or not vae.config.force_upcast:
+def _wide_enough(model: DiffusionModel) -> Iterator[None]:
+    """Run the block with the VAE in a type it does not overflow in; put back what was.
+
+    Which do is told by `force_upcast` for SDXL alone: SD's own say nothing of it, are read as if
+    they did, and don't.
+    """
+    vae = model.vae
+    overflows = model.spec.family == "sdxl" and vae.config.force_upcast
+    if vae.dtype != torch.float16 or not overflows:
         yield
         return
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -11,9 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import torch
+from safetensors import SafetensorError
 
 from core.contract.errors import ModelUnavailable
-from core.contract.models import ControlKind, ControlSource, ModelSpec
+from core.contract.models import ControlKind, ModelSpec
+from core.contract.weights import MergedLora, Weights
+
+log = logging.getLogger(__name__)
 
 _SAMPLES = 256
 """Values of each weight that go into a fingerprint, about."""
@@ -52,12 +57,13 @@ class DiffusionModel:
         return self.beside[kind]
 
     def depth_estimator(self) -> Any:
-        """The depth model that its spec has, as a transformers pipeline.
-
-        Raises ModelUnavailable.
-        """
+        """Its depth model, as a transformers pipeline. Raises ModelUnavailable."""
         if "depth-estimator" not in self.beside:
-            self.beside["depth-estimator"] = _load_depth_estimator(self.spec, self.device)
+            if self.spec.depth_estimator is None:
+                raise ModelUnavailable(f"{self.spec.name} has no depth model.")
+            self.beside["depth-estimator"] = _load_depth_estimator(
+                self.spec.depth_estimator, self.device
+            )
         return self.beside["depth-estimator"]
 
     @property
@@ -84,7 +90,7 @@ def quiet_loading() -> None:
 
 
 def load_model(spec: ModelSpec, device: torch.device) -> DiffusionModel:
-    """Load the pipeline of `spec` onto `device`, from its folder or from the hub's cache.
+    """Load the pipeline of `spec` onto `device`, from files of this machine alone, in safetensors.
 
     Sampling is DDIM as StyleAligned uses it: the model's own betas and prediction type, no
     clipping, and the last step towards the first alpha. Raises ModelUnavailable.
@@ -92,31 +98,54 @@ def load_model(spec: ModelSpec, device: torch.device) -> DiffusionModel:
     from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 
     dtype = _dtype(spec, device)
-    options: dict[str, Any] = {
-        "torch_dtype": dtype,
-        "use_safetensors": True,
-        "revision": spec.revision,
-        "variant": spec.variant,
-    }
+    # What no technique here looks at is not loaded.
+    parts: dict[str, Any] = {"feature_extractor": None, "image_encoder": None}
     if spec.family == "sdxl":
         pipeline_class = StableDiffusionXLPipeline
     else:
         pipeline_class = StableDiffusionPipeline
-        options |= {"safety_checker": None, "requires_safety_checker": False}
-    try:
-        with _without_advice():
-            pipeline = pipeline_class.from_pretrained(spec.source, **options)
-    except (OSError, ValueError) as error:
-        raise ModelUnavailable(f"The weights of {spec.name} can't be loaded.") from error
+        parts |= {"safety_checker": None, "requires_safety_checker": False}
+    with unavailable(f"The weights of {spec.name} can't be loaded."), _without_advice():
+        if spec.vae is not None:
+            parts["vae"] = _load_vae(spec.vae, dtype)
+        pipeline = pipeline_class.from_pretrained(**_files_of(spec, dtype), **parts)
+        if spec.lora is not None:
+            _merge(pipeline, spec.lora)
     pipeline.scheduler = DDIMScheduler.from_config(
         pipeline.scheduler.config,
         clip_sample=False,
         set_alpha_to_one=False,
-        timestep_spacing="leading",
+        timestep_spacing=spec.scheduler.timestep_spacing,
     )
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)
     return DiffusionModel(spec, pipeline, device, dtype, _fingerprint(pipeline))
+
+
+def _files_of(weights: Weights, dtype: torch.dtype) -> dict[str, Any]:
+    """How diffusers is told to read weights that are here."""
+    return {
+        "pretrained_model_name_or_path": weights.source,
+        "variant": weights.variant,
+        "torch_dtype": dtype,
+        "use_safetensors": True,
+        "local_files_only": True,
+    }
+
+
+def _load_vae(weights: Weights, dtype: torch.dtype) -> Any:
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL.from_pretrained(**_files_of(weights, dtype))
+
+
+def _merge(pipeline: Any, lora: MergedLora) -> None:
+    """Add a LoRA to the weights themselves, so that it costs no step anything."""
+    pipeline.load_lora_weights(
+        lora.source, weight_name=lora.weight_name, use_safetensors=True, local_files_only=True
+    )
+    pipeline.fuse_lora(lora_scale=lora.scale)
+    pipeline.unload_lora_weights()
 
 
 @contextmanager
@@ -127,30 +156,35 @@ def _without_advice() -> Iterator[None]:
         yield
 
 
-def _load_controlnet(source: ControlSource, device: torch.device, dtype: torch.dtype) -> Any:
+@contextmanager
+def unavailable(detail: str) -> Iterator[None]:
+    """A block that loads weights: what is wrong with them raises ModelUnavailable."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        log.error("%s %s", detail, error)  # callers are told of no path
+        raise ModelUnavailable(detail) from error
+
+
+def _load_controlnet(weights: Weights, device: torch.device, dtype: torch.dtype) -> Any:
     from diffusers import ControlNetModel
 
-    options = {
-        "torch_dtype": dtype,
-        "use_safetensors": True,
-        "revision": source.revision,
-        "variant": source.variant,
-    }
-    try:
-        with _without_advice():
-            network = ControlNetModel.from_pretrained(source.source, **options)
-    except (OSError, ValueError) as error:
-        raise ModelUnavailable("The weights of the ControlNet can't be loaded.") from error
+    with unavailable("The weights of the ControlNet can't be loaded."), _without_advice():
+        network = ControlNetModel.from_pretrained(**_files_of(weights, dtype))
     return network.to(device).eval()
 
 
-def _load_depth_estimator(spec: ModelSpec, device: torch.device) -> Any:
-    from transformers import pipeline
+def _load_depth_estimator(weights: Weights, device: torch.device) -> Any:
+    from transformers import AutoImageProcessor, AutoModelForDepthEstimation, pipeline
 
-    try:
-        return pipeline("depth-estimation", model=spec.depth_estimator, device=device)
-    except (OSError, ValueError) as error:
-        raise ModelUnavailable("The depth model can't be loaded.") from error
+    with unavailable("The depth model can't be loaded."):
+        network = AutoModelForDepthEstimation.from_pretrained(
+            weights.source, variant=weights.variant, use_safetensors=True, local_files_only=True
+        )
+        processor = AutoImageProcessor.from_pretrained(weights.source, local_files_only=True)
+    return pipeline(
+        "depth-estimation", model=network.eval(), image_processor=processor, device=device
+    )
 
 
 def _dtype(spec: ModelSpec, device: torch.device) -> torch.dtype:

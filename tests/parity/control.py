@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from PIL import Image
 
-from core.contract.models import ControlSource
+from core.contract.weights import Weights
 from core.diffusion.control import Control, active_steps, control_pixels
 from core.diffusion.denoise import Guidance
 from core.diffusion.prompts import Conditioning
@@ -17,7 +17,7 @@ from tests.parity.style_aligned import load, named_outputs, shared_trajectory
 def controlnet_outputs(case: Case) -> Outputs:
     """Latents of the reference and of the targets under control, and what else is named."""
     model = load(case, "sdxl")
-    source = ControlSource(source=str(case.models / "tiny-controlnet-sdxl"))
+    source = Weights(source=str(case.models / "tiny-controlnet-sdxl"))
     model.spec.controls["canny"] = source
     network = model.controlnet("canny")
     given = case.inputs

@@ -10,11 +10,16 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from core.contract.appearance_transfer import AppearanceTransferRequest
 from core.contract.errors import InvalidRequest
 from core.contract.keys import ApiKey, Limits
 from core.contract.models import BUILT_IN_MODELS, load_catalog, transformer_blocks
 from core.contract.settings import Settings
+from core.contract.style_aligned import StyleAlignedRequest
+from core.contract.weights import MergedLora, Weights
 
+COMMIT = "0123456789" * 4
+UPLOAD = "img_" + "0" * 32
 TABLE = """
 source = "{source}"
 family = "sdxl"
@@ -34,18 +39,75 @@ def test_the_built_in_models_can_be_read() -> None:
         assert spec.size_fault(spec.height) is None
 
 
-def test_a_folder_beside_the_file_is_made_absolute_and_a_hub_id_is_kept(tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
+def test_a_source_without_a_revision_is_a_path_beside_the_file(tmp_path: Path) -> None:
     file = tmp_path / "models.toml"
     file.write_text(
         'default = "a"\n[models.a]'
         + TABLE.format(source="mine")
         + "[models.b]"
-        + TABLE.format(source="hub/name")
+        + TABLE.format(source="owner/name")
+        + f'revision = "{COMMIT}"\n'
+        + f'vae = {{ source = "owner/vae", revision = "{COMMIT}" }}\n'
+        + 'lora = { source = "/else/lora" }\n'
+        + 'controls.canny = { source = "edges" }\n'
     )
     catalog = load_catalog(file)
     assert catalog.models["a"].source == str(tmp_path / "mine")
-    assert catalog.models["b"].source == "hub/name"
+    model = catalog.models["b"]
+    assert (model.vae, model.lora) == (
+        Weights(source="owner/vae", revision=COMMIT),
+        MergedLora(source="/else/lora"),
+    )
+    assert (model.source, model.controls["canny"].source) == ("owner/name", str(tmp_path / "edges"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        'revision = "main"',
+        'depth_estimator = "owner/depth"',
+        'lora = { source = "owner/lora", weight_name = "lora.bin" }',
+        'scheduler = { timestep_spacing = "trailing" }',
+        'scheduler = { kind = "lcm" }',
+        "steps = 9\nmax_steps = 8",
+        "max_steps = 201",
+        "warmth = true",
+    ],
+)
+def test_a_model_that_makes_no_sense_is_refused(tmp_path: Path, wrong: str) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text(f'default = "a"\n[models.a]{TABLE.format(source="a")}\n{wrong}\n')
+    with pytest.raises(ValidationError):
+        load_catalog(file)
+
+
+def test_workers_begin_with_the_models_that_say_so_or_else_the_first_of_their_pool(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "models.toml"
+    tables = {"a": "", "b": "warm = true", "c": "warm = true", "d": 'pool = "other"'}
+    written = [f"[models.{n}]{TABLE.format(source=n)}\n{more}\n" for n, more in tables.items()]
+    file.write_text('default = "a"\n' + "".join(written))
+    catalog = load_catalog(file)
+    assert catalog.warm_in("default") == ["b", "c"]
+    assert catalog.warm_in("other") == ["d"]
+
+
+def test_more_steps_than_a_model_takes_are_refused_with_its_limit() -> None:
+    spec = load_catalog(BUILT_IN_MODELS).resolve(None)
+    few = spec.model_copy(update={"steps": 4, "max_steps": 8})
+    asked = StyleAlignedRequest.model_validate({"prompts": ["a cat"], "sampling": {"steps": 9}})
+    with pytest.raises(InvalidRequest) as refused:
+        asked.resolve(few)
+    (error,) = refused.value.errors
+    assert (error.pointer, error.detail) == (
+        "/sampling/steps",
+        "tiny-world draws in 1 to 8 steps, not in 9.",
+    )
+    transfer = {"structure": {"upload": UPLOAD}, "appearance": {"upload": UPLOAD}, "domain": "cat"}
+    with pytest.raises(InvalidRequest) as refused:
+        AppearanceTransferRequest.model_validate(transfer).resolve(few)
+    assert refused.value.errors[0].pointer == "/steps"
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones_named() -> None:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from core.contract.errors import ModelUnavailable
-from core.contract.models import ControlSource
+from core.contract.weights import Weights
 from core.diffusion.control import active_steps, control_pixels, depths, edges
 from core.diffusion.model import DiffusionModel
 from tests.tiny_models import tiny_model
@@ -67,7 +67,7 @@ def test_depths_come_from_the_depth_model_in_the_pictures_size(
     )
     DPTForDepthEstimation(config).save_pretrained(tmp_path)
     DPTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
-    spec = model.spec.model_copy(update={"depth_estimator": str(tmp_path)})
+    spec = model.spec.model_copy(update={"depth_estimator": Weights(source=str(tmp_path))})
     found = depths(
         replace(model, spec=spec, beside={}), Image.effect_noise((80, 48), 60).convert("RGB")
     )
@@ -78,8 +78,8 @@ def test_depths_come_from_the_depth_model_in_the_pictures_size(
 def test_networks_that_are_not_there_are_said_to_be_missing(
     model: DiffusionModel, tmp_path: Path
 ) -> None:
-    nowhere = str(tmp_path / "nothing")
-    controls = {"canny": ControlSource(source=nowhere)}
+    nowhere = Weights(source=str(tmp_path / "nothing"))
+    controls = {"canny": nowhere}
     update = {"controls": controls, "depth_estimator": nowhere}
     missing = replace(model, spec=model.spec.model_copy(update=update), beside={})
     with pytest.raises(ModelUnavailable, match="ControlNet"):

@@ -13,11 +13,10 @@ import torch
 from redis import Redis
 
 from core import catalog
-from core.contract.errors import OutOfMemory
+from core.contract.errors import ModelUnavailable, NumericsFailure, OutOfMemory
 from core.contract.models import load_catalog
 from core.contract.pictures import alone
-from core.diffusion.model import load_model
-from core.execution import Remarks, execute
+from core.execution import Remarks, execute, loaded
 from core.jobs.needs import Needs
 from tests.tiny_models import models_file
 from worker import drawing as drawing_module
@@ -150,11 +149,39 @@ def test_a_model_that_does_not_fit_beside_others_takes_their_place(
     def tight(*given: Any) -> Any:
         if models.names():
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return load_model(*given)
+        return loaded(*given)
 
-    monkeypatch.setattr(warm, "load_model", tight)
+    monkeypatch.setattr(warm, "loaded", tight)
     models.get(None)
     assert models.names() == ("tiny",)
+
+
+def test_a_model_is_warm_once_it_has_drawn_and_what_that_took_is_known(
+    models: WarmModels, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = KnownMemory(torch.device("cpu"), 1000)
+    memory.takes = 300
+    Drawing(models, memory, Needs(redis)).warm_up("tiny")
+    assert models.names() == ("tiny",)
+    (took,) = Needs(redis).known("tiny", "StyleAlignedRequest").values()
+    assert took == 300
+
+
+def test_a_model_that_can_not_draw_is_not_warm_but_one_step_may_be_no_picture(
+    models: WarmModels, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[Exception] = [NumericsFailure("black"), ModelUnavailable("broken")]
+
+    def fails(*_: Any) -> Any:
+        if failures:
+            raise failures.pop(0)
+        yield
+
+    monkeypatch.setattr(drawing_module, "execute", fails)
+    drawing = Drawing(models, KnownMemory(torch.device("cpu")), Needs(redis))
+    drawing.warm_up("tiny")
+    with pytest.raises(ModelUnavailable):
+        drawing.warm_up("tiny")
 
 
 @pytest.mark.parametrize(
@@ -180,7 +207,7 @@ import torch
 from pathlib import Path
 from redis import Redis
 from core import catalog
-from core.contract.errors import OutOfMemory
+from core.contract.errors import ModelUnavailable, NumericsFailure, OutOfMemory
 from core.contract.models import load_catalog
 from core.contract.pictures import alone
 from core.execution import Remarks

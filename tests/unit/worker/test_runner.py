@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -401,6 +402,26 @@ def test_a_job_whose_worker_has_to_go_is_gone_on_with_by_another_to_the_same_byt
     assert [file.sha256 for file in ended.artifacts] == before
     kept = [path.name for path in (tmp_path / "artifacts" / cut.id).iterdir()]
     assert kept == ["2"]
+
+
+def test_a_worker_that_has_to_go_waits_for_no_weights(
+    runner: Runner, job: Job, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going = replace(runner, leaving=threading.Event())
+    told_of: list[Progress | None] = []
+
+    def fetching(name: str, told: Callable[[int, int], None]) -> None:
+        told(3_000_000, 9_000_000)
+        told_of.append(store.get(job.id).progress)
+        assert going.pulse.silent_for() == (going.pulse.claim, -math.inf), "it may take its time"
+        going.leaving.set()
+        told(6_000_000, 9_000_000)
+
+    monkeypatch.setattr(runner.drawing.models, "get", fetching)
+    going.run(job.id)
+    assert told_of == [Progress(stage="fetching", step=3, steps=9, fraction=0.0)]
+    handed_back = store.get(job.id)
+    assert (handed_back.status, handed_back.attempt, handed_back.losses) == ("queued", 1, 0)
 
 
 def test_a_checkpoint_that_can_not_be_stored_ends_no_job(

@@ -1,0 +1,125 @@
+"""`attention-please models …`: the models of `models.toml`, and their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from core.contract.models import ModelCatalog, ModelSpec, load_catalog
+from core.contract.settings import Settings
+from core.weights.hub import cache_folder, commit_of, survey, with_weights_here
+from core.weights.parts import WeightsMissing
+
+app = typer.Typer(no_args_is_help=True, help="The models of the models file, and their weights.")
+console = Console()
+
+Names = Annotated[list[str] | None, typer.Argument(help="Of models. Default: all.")]
+
+
+@app.command("list")
+def list_models() -> None:
+    """List them: what each is, its pool, and whether its weights are here."""
+    settings, catalog = Settings(), _catalog()
+    warm = {name for pool in catalog.pools(settings.pool) for name in catalog.warm_in(pool)}
+    table = Table("model", "family", "pixels", "steps", "pool", "loaded", "weights")
+    for spec, weights, _ in weights_of(catalog):
+        name = spec.name
+        told = f"{name} (default)" if name == catalog.default else name
+        size, pool = f"{spec.width} x {spec.height}", spec.pool or settings.pool
+        when = "at the start" if name in warm else "on demand"
+        table.add_row(told, spec.family, size, str(spec.steps), pool, when, weights)
+    console.print(table)
+
+
+@app.command("fetch")
+def fetch(names: Names = None) -> None:
+    """Fetch the weights of models into the cache, so that no worker has to."""
+    catalog = _catalog()
+    if unknown := sorted(set(names or ()) - set(catalog.models)):
+        _fail(f"There is no model {unknown[0]}. There are: {', '.join(sorted(catalog.models))}.")
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
+    try:
+        with Progress(*columns, console=console) as bar:
+            for name in names or catalog.models:
+                task = bar.add_task(name, total=None)
+                with_weights_here(catalog.models[name], partial(_show, bar, task))
+                bar.update(task, description=f"{name}: here")
+    except WeightsMissing as missing:
+        _fail(str(missing))
+    console.print(f"Weights of the hub are in {cache_folder()}.", soft_wrap=True)
+
+
+@app.command("pin")
+def pin(
+    repository: Annotated[str, typer.Argument(help="Of the hub, such as owner/name.")],
+    branch: Annotated[str, typer.Option(help="A branch or tag of it.")] = "main",
+) -> None:
+    """Look up the commit that a repository is at, for `revision` in the models file."""
+    try:
+        commit = commit_of(repository, branch)
+    except WeightsMissing as missing:
+        _fail(str(missing))
+    typer.echo(f'source = "{repository}"\nrevision = "{commit}"')
+
+
+def _show(bar: Progress, task: TaskID, here_bytes: int, whole_bytes: int) -> None:
+    bar.update(task, completed=here_bytes, total=whole_bytes)
+
+
+def weights_of(catalog: ModelCatalog) -> Iterator[tuple[ModelSpec, str, bool]]:
+    """Each model, what there is to say of its weights, and whether that is fine.
+
+    A hub that is away is asked once: each time takes half a minute.
+    """
+    away = None
+    for spec in catalog.models.values():
+        try:
+            told = away or _what_is_here(spec)
+        except WeightsMissing as missing:
+            told = str(missing)
+            away = told if missing.retryable else None
+            yield spec, told, False
+        else:
+            yield spec, told, not away
+
+
+def _what_is_here(spec: ModelSpec) -> str:
+    holdings = survey(spec)
+    whole = sum(holding.size_bytes for holding in holdings)
+    here = sum(holding.here_bytes for holding in holdings)
+    if not holdings:
+        return "here"
+    if here == whole:
+        return f"here, {whole / 1e9:.2f} GB"
+    return f"{here / 1e9:.2f} of {whole / 1e9:.2f} GB are here, the rest is fetched when first used"
+
+
+def _catalog() -> ModelCatalog:
+    path = Settings().models_file
+    try:
+        return load_catalog(path)
+    except (OSError, ValueError) as error:
+        _fail(f"{path}: {error}")
+
+
+def _fail(message: str) -> NoReturn:
+    console.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1)

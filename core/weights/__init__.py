@@ -1,0 +1,1 @@
+"""The weights of models: which files they are, and how they come here from the hub."""
