@@ -55,6 +55,7 @@ _MODEL = {
     "min_size": 32,
     "max_size": 256,
     "steps": 20,
+    "max_steps": 200,
     "guidance_scale": 5.0,
     "controls": ["canny"],
     "adapters": [{"name": "snail", "kind": "lora", "token": None}],

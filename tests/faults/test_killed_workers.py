@@ -150,7 +150,7 @@ def test_a_running_job_is_canceled_within_a_step(stack: LocalStack, client: http
     assert answer.status_code == 202
     ended = until("the end", lambda: (j := looked_at(client, job))["ended_at"] and j, 10)
     assert ended["status"] == "canceled"
-    assert not artifact_folder(stack, job).exists()
+    until("its files are gone", lambda: not artifact_folder(stack, job).exists(), 5)
     assert client.post(f"/v1/jobs/{job['id']}/cancel").status_code == 409
     assert submitted(client, Prefer="wait=60")["status"] == "succeeded"
 

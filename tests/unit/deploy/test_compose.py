@@ -8,11 +8,13 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 
 from core.contract.settings import Settings
 from tests.unit.deploy.files import DRAIN_SECONDS, ROOT, documents, seconds, unknown_settings
@@ -133,6 +135,62 @@ def test_the_script_overwrites_no_env_and_knows_the_profiles(tmp_path: Path) -> 
     assert new_env(tmp_path, "cpu").returncode == 1
     assert (tmp_path / ".env").read_text() == "mine"
     assert new_env(tmp_path / "none", "gpus").returncode == 2
+
+
+def composed(folder: Path, *profiles: str) -> subprocess.CompletedProcess[str]:
+    """What an implementation of compose makes of the file and of the .env in `folder`."""
+    # It only asks podman whether it is there.
+    podman = folder / "bin" / "podman"
+    podman.parent.mkdir(exist_ok=True)
+    podman.write_text("#!/bin/sh\necho podman version 5.0.0\n")
+    podman.chmod(0o755)
+    chosen = [word for profile in profiles for word in ("--profile", profile)]
+    command = ["-f", PATH, "--env-file", folder / ".env", *chosen, "config"]
+    return subprocess.run(
+        [sys.executable, "-m", "podman_compose", *command],
+        env={"PATH": f"{podman.parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="there is no openssl")
+@pytest.mark.parametrize(
+    ("profiles", "started"),
+    [
+        (["cpu"], {"worker-cpu"}),
+        (["gpu"], {"worker"}),
+        (
+            ["gpu", "storage", "monitoring"],
+            {"worker", "storage", "prometheus", "grafana"},
+        ),
+    ],
+)
+def test_compose_starts_what_the_profiles_say_with_what_env_says(
+    tmp_path: Path, profiles: list[str], started: set[str]
+) -> None:
+    assert new_env(tmp_path, *profiles).returncode == 0
+    read = composed(tmp_path, *profiles)
+    assert read.returncode == 0, read.stderr
+    services = yaml.safe_load(read.stdout)["services"]
+    assert services.keys() == {"redis", "service"} | started
+    told = services["service"]["environment"]
+    (key,) = json.loads(told["ATTENTION_PLEASE_API_KEYS"])
+    assert key["name"] == "me"
+    wanted = "/app/models/gpu.toml" if "gpu" in profiles else "/app/models/models.toml"
+    for name in {"service", *started} & set(OURS):
+        environment = services[name]["environment"]
+        assert environment["ATTENTION_PLEASE_MODELS_FILE"] == wanted
+        assert environment["ATTENTION_PLEASE_REDIS_URL"] == "redis://redis:6379/0"
+        assert ("HF_TOKEN" in environment) == (name != "service")
+
+
+def test_compose_refuses_to_start_without_a_key_and_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("")
+    read = composed(tmp_path, "cpu")
+    assert read.returncode != 0
+    assert "run deploy/new-env.sh first" in read.stderr
 
 
 def new_env(folder: Path, *profiles: str) -> subprocess.CompletedProcess[str]:
