@@ -145,7 +145,7 @@ def composed(folder: Path, *profiles: str) -> subprocess.CompletedProcess[str]:
     podman.write_text("#!/bin/sh\necho podman version 5.0.0\n")
     podman.chmod(0o755)
     chosen = [word for profile in profiles for word in ("--profile", profile)]
-    command = ["-f", PATH, "--env-file", folder / ".env", *chosen, "config"]
+    command = ["-f", str(PATH), "--env-file", f"{folder}/.env", *chosen, "config"]
     return subprocess.run(
         [sys.executable, "-m", "podman_compose", *command],
         env={"PATH": f"{podman.parent}:{os.environ['PATH']}"},
