@@ -1,6 +1,7 @@
-"""The two images: how large they are, how soon the service answers, and the demo's job in them.
+"""The images: how large they are, how soon the service answers, and the demo's job in them.
 
-    deploy/build-images.sh …                   first
+    CPU=1 deploy/build-images.sh …             first
+    deploy/build-images.sh …                   the worker with CUDA, which draws on the CPU here
     python -m benchmarks.images
 
 Each runs as its configuration says, user and variables included, in a root that is read-only but
@@ -35,7 +36,11 @@ from tests.ports import free_port
 
 KEY = "ap_of-a-benchmark"
 BASE = "localhost/attention-please-base"
-IMAGES = {name: f"localhost/attention-please-{name}" for name in ("service", "worker")}
+SERVICE = "localhost/attention-please-service"
+WORKERS = {
+    "worker for a CPU": "localhost/attention-please-worker-cpu",
+    "worker with CUDA": "localhost/attention-please-worker",
+}
 
 # Arguments: the root, then pairs of a folder and where it is seen, then `--` and the command.
 ENTER = """
@@ -115,8 +120,15 @@ def versions(built: Built) -> str:
     return (done.stdout or done.stderr).strip().rpartition("\n")[2]
 
 
-def demo(folder: Path, service: Built, worker: Built) -> dict[str, Any]:
+def demo(service: Built, worker: Built) -> dict[str, Any]:
     """Run both images, and the demo's job in them."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        return _demo(folder, service, worker)
+
+
+def _demo(folder: Path, service: Built, worker: Built) -> dict[str, Any]:
     data, cache = folder / "data", folder / "cache"
     for made in (data, cache):
         made.mkdir()
@@ -201,20 +213,21 @@ def main() -> None:
     if not shutil.which("buildah") or os.geteuid() != 0:
         typer.echo("skipped: it takes buildah and root")
         return
+    built = _buildah("images", "--format", "{{.Name}}").splitlines()
     with ExitStack() as stack:
-        base = stack.enter_context(mounted(BASE))
-        service, worker = (stack.enter_context(mounted(image)) for image in IMAGES.values())
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder.chmod(0o755)
+        base, service = (stack.enter_context(mounted(image)) for image in (BASE, SERVICE))
+        workers = {
+            name: stack.enter_context(mounted(image))
+            for name, image in WORKERS.items()
+            if image in built
+        }
+        images = {"service": service, **workers}
         figures = {
-            "megabytes on disk": {
-                "base (Debian's Python)": _megabytes(base.root),
-                "service": _megabytes(service.root),
-                "worker, for a CPU": _megabytes(worker.root),
-            },
-            "torch": {"service": versions(service), "worker": versions(worker)},
-            "users": [built.config["User"] for built in (service, worker)],
-            **demo(folder, service, worker),
+            "megabytes on disk": {"base (Debian's Python)": _megabytes(base.root)}
+            | {name: _megabytes(image.root) for name, image in images.items()},
+            "torch": {name: versions(image) for name, image in images.items()},
+            "users": sorted({image.config["User"] for image in images.values()}),
+            **{name: demo(service, worker) for name, worker in workers.items()},
         }
     typer.echo(json.dumps(figures, indent=2))
     write("images", "", figures)

@@ -1,10 +1,11 @@
 #!/bin/sh
 # Build both images with buildah: no daemon, no container started. Any other builder will do as well.
 #
-#   deploy/build-images.sh                                     on python:3.12-slim, with CUDA
-#   deploy/build-images.sh COMPILER= TORCH='torch --extra-index-url …'   NAME=VALUE: build arguments
-#   LOCAL_BASE=1 deploy/build-images.sh …                      on a base made of Debian's packages,
-#                                                              where no registry can be reached
+#   deploy/build-images.sh                                       on python:3.12-slim, with CUDA
+#   CPU=1 deploy/build-images.sh TORCH='torch --index-url …'     a worker for CPUs, of that name;
+#                                                                NAME=VALUE are build arguments
+#   LOCAL_BASE=1 deploy/build-images.sh …                        on a base of Debian's packages, where
+#                                                                no registry can be reached
 #
 # Packages come from where this machine's pip finds them: its configuration, and the files that it
 # names, are mounted for the build; of them the images have at most empty places.
@@ -43,6 +44,11 @@ for path in $(sed 's/.*= //; s|file://||g' "$made/pip.conf" | tr ' ' '\n' | sort
     [ "${path#/}" = "$path" ] || [ ! -e "$path" ] || set -- "$@" --volume "$path:$path:ro"
 done
 
+worker=attention-please-worker
+if [ "${CPU:-}" ]; then
+    worker=attention-please-worker-cpu
+    set -- "$@" COMPILER=
+fi
 if [ "${LOCAL_BASE:-}" ]; then
     buildah inspect --type image localhost/attention-please-base > /dev/null 2>&1 || local_base
     set -- "$@" BASE=localhost/attention-please-base
@@ -57,9 +63,13 @@ while [ "$count" -gt 0 ]; do  # NAME=VALUE to --build-arg NAME=VALUE; options st
     count=$((count - 1))
 done
 
-for target in service worker; do
+build() {
+    target=$1 tag=localhost/$2
+    shift 2
     # Docker's format, because the other has no health checks.
     buildah build --isolation chroot --format docker --layers --file Dockerfile.gpu \
-        --target "$target" --tag "localhost/attention-please-$target" "$@" .
-done
+        --target "$target" --tag "$tag" "$@" .
+}
+build service attention-please-service "$@"
+build worker "$worker" "$@"
 buildah images --filter reference=localhost/attention-please-*
