@@ -10,9 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import RedisError, ResponseError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -68,7 +66,9 @@ _PROTOCOL = {
 # What each answer with one of these statuses has to say beside the problem.
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "2"}}
 
-_BROKER_IS_AWAY = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError)
+_OUR_FAULTS = frozenset({"ERR", "WRONGTYPE"})
+"""How Redis begins to answer commands and scripts that are wrong; any other word is a state of its
+own: no memory (OOM), no replica (NOREPLICAS), no disk (MISCONF), no rights (NOPERM) and so on."""
 _log = logging.getLogger(__name__)
 
 
@@ -181,8 +181,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(AttentionPleaseError, _domain_error)
     app.add_exception_handler(HTTPException, _protocol_error)
     app.add_exception_handler(RequestValidationError, _parameter_error)
-    for away in _BROKER_IS_AWAY:
-        app.add_exception_handler(away, _broker_error)
+    app.add_exception_handler(RedisError, _broker_error)
     app.add_exception_handler(OSError, _storage_error)
 
 
@@ -235,6 +234,9 @@ async def _parameter_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _broker_error(request: Request, error: Exception) -> JSONResponse:
+    # redis-py has a class of its own, without the word, for some of the states.
+    if type(error) is ResponseError and str(error).partition(" ")[0] in _OUR_FAULTS:
+        raise error
     _log.warning("the broker does not answer: %s", error)
     return respond(of_request(Unavailable("The job queue does not answer. Try again."), request))
 
