@@ -67,7 +67,8 @@ build() {
     target=$1 tag=localhost/$2
     shift 2
     # Docker's format, because the other has no health checks.
-    buildah build --isolation chroot --format docker --layers --file Dockerfile.gpu \
+    buildah build --isolation chroot --format docker --layers --timestamp 315532800 \
+        --file Dockerfile.gpu \
         --target "$target" --tag "$tag" "$@" .
 }
 build service attention-please-service "$@"

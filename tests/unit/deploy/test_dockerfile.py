@@ -50,6 +50,12 @@ def test_everything_is_installed_with_the_pinned_versions_and_from_nowhere_in_pa
     assert not any(re.search(r"https?://", line) for line in LINES if "127.0.0.1" not in line)
 
 
+def test_no_file_tells_when_it_was_built() -> None:
+    (told,) = re.findall(r"SOURCE_DATE_EPOCH=(\d+)", TEXT)
+    script = (ROOT / "deploy" / "build-images.sh").read_text(encoding="utf-8")
+    assert f"--timestamp {told} " in script
+
+
 def test_no_image_is_told_a_secret() -> None:
     assert not re.search(r"(KEY|SECRET|PASSWORD|TOKEN)[A-Z_]*=", TEXT)
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
