@@ -178,8 +178,8 @@ def _device(settings: Settings) -> list[Finding]:
 
         device = best_device(settings.device)
         torch.zeros(1, device=device)
-    except ImportError:
-        return [Finding("device", False, "none without torch", optional=True)]
+    except ImportError as error:
+        return [Finding("device", False, str(error), optional=find_spec("torch") is None)]
     except (RuntimeError, AssertionError) as error:
         return [Finding("device", False, f"{settings.device}: {str(error).partition('.')[0]}")]
     return [Finding("device", True, f"{device}, {os.cpu_count()} CPU cores")]

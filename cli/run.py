@@ -14,7 +14,7 @@ from core import catalog
 from core.contract.errors import NotFound
 from core.contract.models import load_catalog
 from core.contract.settings import Settings
-from core.execution import Remarks, execute, loaded, surroundings, with_fetched_images
+from core.execution import Remarks, brought, execute, surroundings, with_fetched_images
 from core.outbound.guard import Guard
 from core.outbound.links import admitting_links
 from core.outbound.rules import Rules
@@ -38,7 +38,7 @@ def run_request(
     body: JSON, or a PNG that carries its recipe. images: files of pictures that the request
     names by their ids. Raises AttentionPleaseError or OSError.
     """
-    from core.diffusion.model import best_device, quiet_loading
+    from core.diffusion.model import best_device, load_model, quiet_loading
 
     technique = catalog.technique(name)
     places = Places.of(settings)
@@ -52,7 +52,7 @@ def run_request(
     spec = models.resolve(effective.model)
     quiet_loading()
     with console.status(f"Loading {spec.name} …"):
-        model = loaded(spec, best_device(settings.device))
+        model = load_model(brought(spec), best_device(settings.device))
     out.mkdir(parents=True, exist_ok=True)
     artifacts, remarks = [], Remarks()
     with progress_bar(console, name) as report:

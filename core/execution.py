@@ -13,7 +13,6 @@ from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlsplit
 
-import torch
 from PIL import Image
 
 from core.catalog import Technique
@@ -28,7 +27,7 @@ from core.contract.jobs import Artifact, JobWarning, Progress
 from core.contract.models import ModelSpec
 from core.contract.pictures import File, Report, Surroundings
 from core.contract.requests import JobRequest, Output
-from core.diffusion.model import DiffusionModel, load_model
+from core.diffusion.model import DiffusionModel
 from core.outbound.fetching import Limits, fetch
 from core.outbound.guard import Guard
 from core.outbound.links import fetched
@@ -73,21 +72,17 @@ class Remarks:
     measures: dict[str, Any] = field(default_factory=dict)
 
 
-def loaded(
-    spec: ModelSpec, device: torch.device, told: Told = lambda here, whole: None
-) -> DiffusionModel:
-    """The model of `spec` on `device`. Its weights are fetched where they are not here.
+def brought(spec: ModelSpec, told: Told = lambda here, whole: None) -> ModelSpec:
+    """`spec` for `load_model`, its weights fetched where they are not here.
 
-    told: the bytes that are here, and the whole, while they are fetched; it may raise. Raises
-    ModelUnavailable.
+    told: the bytes that are here, and the whole, meanwhile; it may raise. Raises ModelUnavailable.
     """
     try:
-        here = with_weights_here(spec, told)
+        return with_weights_here(spec, told)
     except WeightsMissing as missing:
         log.error("model %s: %s", spec.name, missing)  # callers are told of no path
         detail = f"The weights of {spec.name} are not here."
         raise ModelUnavailable(detail, retryable=missing.retryable) from missing
-    return load_model(here, device)
 
 
 def surroundings(

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
-from redis.exceptions import RedisError, ResponseError
+from redis import exceptions as of_redis
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -66,9 +66,14 @@ _PROTOCOL = {
 # What each answer with one of these statuses has to say beside the problem.
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "2"}}
 
-_OUR_FAULTS = frozenset({"ERR", "WRONGTYPE"})
-"""How Redis begins to answer commands and scripts that are wrong; any other word is a state of its
-own: no memory (OOM), no replica (NOREPLICAS), no disk (MISCONF), no rights (NOPERM) and so on."""
+_BROKER_IS_AWAY = (
+    of_redis.ConnectionError,
+    of_redis.TimeoutError,
+    of_redis.ClusterDownError,
+    of_redis.NoPermissionError,
+    of_redis.OutOfMemoryError,
+    of_redis.ReadOnlyError,
+)
 _log = logging.getLogger(__name__)
 
 
@@ -181,7 +186,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(AttentionPleaseError, _domain_error)
     app.add_exception_handler(HTTPException, _protocol_error)
     app.add_exception_handler(RequestValidationError, _parameter_error)
-    app.add_exception_handler(RedisError, _broker_error)
+    app.add_exception_handler(of_redis.RedisError, _broker_error)
     app.add_exception_handler(OSError, _storage_error)
 
 
@@ -234,11 +239,23 @@ async def _parameter_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _broker_error(request: Request, error: Exception) -> JSONResponse:
-    # redis-py has a class of its own, without the word, for some of the states.
-    if type(error) is ResponseError and str(error).partition(" ")[0] in _OUR_FAULTS:
-        raise error
+    if not broker_is_away(error):
+        raise error  # a command or a script of ours is wrong
     _log.warning("the broker does not answer: %s", error)
     return respond(of_request(Unavailable("The job queue does not answer. Try again."), request))
+
+
+def broker_is_away(error: Exception) -> bool:
+    """Whether the broker does not answer, or refuses for a reason of its own, such as a full disk.
+
+    Where redis-py has no class for a reason, the answer begins with Redis's word for it, such as
+    NOREPLICAS or MISCONF; that of wrong commands, ERR, is cut off by redis-py.
+    """
+    if type(error) is not of_redis.ResponseError:
+        return isinstance(error, _BROKER_IS_AWAY)
+    answer = str(error).rpartition("caused error: ")[2]  # as a pipeline tells it
+    word = answer.partition(" ")[0]
+    return word.isalpha() and word.isupper() and word != "WRONGTYPE"
 
 
 async def _storage_error(request: Request, error: Exception) -> JSONResponse:

@@ -37,16 +37,15 @@ class Drawing:
     needs: Needs
 
     def warm_up(self, name: str) -> None:
-        """Load a model and draw a step with it, as jobs do.
+        """Load a model and draw a step with it, so that its first job finds everything ready.
 
-        So whoever waits for no first job has its weights, its kernels and its caches. Raises
-        JobFailure where it can't be used.
+        Raises JobFailure where it can't be used.
         """
         model = self.models.get(name, logged(name))
         technique = catalog.technique("style-aligned")
         asked = technique.request.model_validate(_WARM_UP).resolve(model.spec)
         try:
-            for _ in self.files(technique, model, asked, alone(), Remarks()):
+            for _ in execute(technique, model, asked, alone()):
                 pass
         except NumericsFailure as failure:  # one step is no picture yet
             log.warning("%s, warming up: %s", name, failure.detail)

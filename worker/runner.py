@@ -208,13 +208,14 @@ class Runner:
         def told(here_bytes: int, whole_bytes: int) -> None:
             if self.leaving.is_set():
                 raise HandedBack
-            stage = "fetching" if here_bytes < whole_bytes else "loading"
-            done, all_of_it = here_bytes // _MEGABYTE, whole_bytes // _MEGABYTE
-            stages.report(Progress(stage=stage, step=done, steps=all_of_it, fraction=0.0))
+            now = Progress(stage="loading", step=0, steps=1, fraction=0.0)
+            if here_bytes < whole_bytes:
+                done, whole = here_bytes // _MEGABYTE, whole_bytes // _MEGABYTE
+                now = Progress(stage="fetching", step=done, steps=whole, fraction=0.0)
+            stages.report(now)
             self.pulse.pause()
 
-        stages.report(Progress(stage="loading", step=0, steps=1, fraction=0.0))
-        self.pulse.pause()
+        told(0, 0)
         model = self.drawing.models.get(name, told)
         self.pulse.step()
         return model

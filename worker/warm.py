@@ -10,8 +10,8 @@ import time
 import torch
 
 from core.contract.models import ModelCatalog, ModelSpec
-from core.diffusion.model import DiffusionModel
-from core.execution import loaded
+from core.diffusion.model import DiffusionModel, load_model
+from core.execution import brought
 from core.weights.hub import Told
 from worker.memory import ran_out
 
@@ -28,7 +28,7 @@ def logged(name: str) -> Told:
     def told(here_bytes: int, whole_bytes: int) -> None:
         nonlocal told_at
         now = time.monotonic()
-        if now - told_at >= _TELL_EVERY_SECONDS or here_bytes == whole_bytes:
+        if whole_bytes and (now - told_at >= _TELL_EVERY_SECONDS or here_bytes == whole_bytes):
             log.info("%s: %.2f of %.2f GB are here", name, here_bytes / 1e9, whole_bytes / 1e9)
             told_at = now
 
@@ -54,12 +54,14 @@ class WarmModels:
         Raises InvalidRequest or ModelUnavailable.
         """
         spec = self.catalog.resolve(name)
+        if spec.name not in self._loaded:
+            spec = brought(spec, told)  # the others stay for as long as this takes
         model = self._loaded.pop(spec.name, None)
         if model is None:
             # Before the new one is loaded: the two need not fit beside each other.
             while self.most is not None and len(self._loaded) >= self.most:
                 self._forget(next(iter(self._loaded)))
-            model = self._load(spec, told)
+            model = self._load(spec)
         self._loaded[spec.name] = model
         return model
 
@@ -70,11 +72,11 @@ class WarmModels:
             self._forget(other)
         return other is not None
 
-    def _load(self, spec: ModelSpec, told: Told) -> DiffusionModel:
+    def _load(self, spec: ModelSpec) -> DiffusionModel:
         log.info("loading %s on %s", spec.name, self.device)
         while True:
             try:
-                return loaded(spec, self.device, told)
+                return load_model(spec, self.device)
             except Exception as error:
                 if not ran_out(error) or not self._loaded:
                     raise

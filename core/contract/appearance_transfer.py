@@ -100,7 +100,8 @@ class AppearanceTransferRequest(JobRequest):
         default=None,
         ge=2,
         le=MAX_STEPS,
-        description="Steps of the whole schedule. Default: 100 as in the paper, 25 below 512 px.",
+        description="Steps of the whole schedule. Default: 100 as in the paper, 25 below 512 px, "
+        "and no more than the model takes.",
     )
     skip_steps: int | None = Field(
         default=None,
@@ -178,7 +179,7 @@ class AppearanceTransferRequest(JobRequest):
         papers = min(width, height) >= PAPER_SIZE
         name = self.preset or ("faithful" if papers else "balanced")
         preset = PRESETS[name]
-        steps = self.steps or (PAPER_STEPS if papers else FEWER_STEPS)
+        steps = self.steps or min(PAPER_STEPS if papers else FEWER_STEPS, model.max_steps)
         if fault := model.steps_fault(steps):
             raise refused("/steps", fault)
         skip = round(preset.skip * steps) if self.skip_steps is None else self.skip_steps

@@ -14,8 +14,8 @@ WORD_FILE = "learned_embeds.safetensors"
 """As diffusers saves a LoRA and a textual inversion."""
 
 
-class Weights(BaseModel):
-    """The weights of a network, in safetensors.
+class Source(BaseModel):
+    """Where weights are, in safetensors.
 
     With a revision they are in a repository of the Hugging Face hub, which gives the same bytes
     ever after; without one they are here, beside the models file.
@@ -34,6 +34,11 @@ class Weights(BaseModel):
         description="The commit in the repository, all 40 digits. `attention-please models pin "
         "REPOSITORY` looks it up.",
     )
+
+
+class Weights(Source):
+    """The weights of one network, or of the networks of a pipeline."""
+
     variant: str | None = Field(
         default=None,
         description="Which files, such as `fp16` for `….fp16.safetensors`. Networks of a pipeline "
@@ -41,7 +46,7 @@ class Weights(BaseModel):
     )
 
 
-class MergedLora(Weights):
+class MergedLora(Source):
     """A LoRA that becomes part of the model when it is loaded."""
 
     weight_name: str = Field(
@@ -55,7 +60,7 @@ class MergedLora(Weights):
         return self.weight_name
 
 
-class AdapterSource(Weights):
+class AdapterSource(Source):
     """A LoRA or a textual inversion that requests may ask for."""
 
     kind: AdapterKind = Field(description="A LoRA, or a word that was learned.")

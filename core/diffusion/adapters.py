@@ -12,7 +12,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 from core.contract.weights import AdapterSource
-from core.diffusion.model import DiffusionModel, unavailable
+from core.diffusion.model import DiffusionModel, install_lora, unavailable
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,7 @@ def _loras(pipeline: Any, loras: Sequence[tuple[AdapterSource, float]]) -> Itera
     try:
         with unavailable("The weights of a LoRA can't be loaded."):
             for name, (source, _) in zip(names, loras, strict=True):
-                pipeline.load_lora_weights(
-                    source.source,
-                    weight_name=source.file,
-                    adapter_name=name,
-                    use_safetensors=True,
-                    local_files_only=True,
-                )
+                install_lora(pipeline, source, name)
         if loras:
             pipeline.set_adapters(names, [weight for _, weight in loras])
         yield

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 from core.contract.errors import ModelUnavailable
 from core.contract.models import ControlKind, ModelSpec
-from core.contract.weights import MergedLora, Weights
+from core.contract.weights import AdapterSource, MergedLora, Weights
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,8 @@ def load_model(spec: ModelSpec, device: torch.device) -> DiffusionModel:
     """Load the pipeline of `spec` onto `device`, from files of this machine alone, in safetensors.
 
     Sampling is DDIM as StyleAligned uses it: the model's own betas and prediction type, no
-    clipping, and the last step towards the first alpha. Raises ModelUnavailable.
+    clipping, and the last step towards the first alpha; with trailing timesteps towards the clean
+    picture, as distilled models want it. Raises ModelUnavailable.
     """
     from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 
@@ -111,11 +112,12 @@ def load_model(spec: ModelSpec, device: torch.device) -> DiffusionModel:
         pipeline = pipeline_class.from_pretrained(**_files_of(spec, dtype), **parts)
         if spec.lora is not None:
             _merge(pipeline, spec.lora)
+    spacing = spec.scheduler.timestep_spacing
     pipeline.scheduler = DDIMScheduler.from_config(
         pipeline.scheduler.config,
         clip_sample=False,
-        set_alpha_to_one=False,
-        timestep_spacing=spec.scheduler.timestep_spacing,
+        set_alpha_to_one=spacing == "trailing",
+        timestep_spacing=spacing,
     )
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)
@@ -141,11 +143,22 @@ def _load_vae(weights: Weights, dtype: torch.dtype) -> Any:
 
 def _merge(pipeline: Any, lora: MergedLora) -> None:
     """Add a LoRA to the weights themselves, so that it costs no step anything."""
-    pipeline.load_lora_weights(
-        lora.source, weight_name=lora.weight_name, use_safetensors=True, local_files_only=True
-    )
+    install_lora(pipeline, lora, "merged")
     pipeline.fuse_lora(lora_scale=lora.scale)
     pipeline.unload_lora_weights()
+
+
+def install_lora(pipeline: Any, lora: MergedLora | AdapterSource, name: str) -> None:
+    """Put a LoRA into a pipeline under a name. Raises ValueError where nothing of it fits."""
+    pipeline.load_lora_weights(
+        lora.source,
+        weight_name=lora.file,
+        adapter_name=name,
+        use_safetensors=True,
+        local_files_only=True,
+    )
+    if not any(name in names for names in pipeline.get_list_adapters().values()):
+        raise ValueError(f"nothing in {lora.source} fits this model")
 
 
 @contextmanager
@@ -163,6 +176,11 @@ def unavailable(detail: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         log.error("%s %s", detail, error)  # callers are told of no path
+        raise ModelUnavailable(detail) from error
+    except RuntimeError as error:
+        if "size mismatch" not in str(error):  # of another architecture
+            raise
+        log.error("%s %s", detail, error)
         raise ModelUnavailable(detail) from error
 
 

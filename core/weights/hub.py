@@ -6,6 +6,7 @@ variables: `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE`, `HF_ENDPOINT`.
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import threading
@@ -16,15 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.contract.models import ModelSpec
-from core.contract.weights import Weights
 from core.weights.parts import Part, WeightsMissing, parts_of
 
 Told = Callable[[int, int], None]
-"""Called about twice a second with the bytes that are here and those of the whole. It may raise,
-which ends the wait; what was begun is still fetched."""
+"""Called about twice a second with the bytes that are here and those of the whole, 0 and 0 while
+the hub is asked for them. It may raise, which ends the wait; what was begun is fetched anyway."""
 
 _LOOK_EVERY_SECONDS = 0.5
-_REMAINS_AFTER_SECONDS = 3600.0
+_DEAD_AFTER_SECONDS = 600.0
+"""A file under way that grew no more for so long has lost who fetched it."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,21 @@ class Holding:
         return sum(size for name, size in self.sizes.items() if (self.folder / name).exists())
 
     @property
+    def so_far_bytes(self) -> int:
+        """With what is here of files that somebody is fetching."""
+        growing = sum(found.st_size for _, found in self.under_way())
+        return min(self.size_bytes, self.here_bytes + growing)
+
+    @property
     def source(self) -> str:
         """What is loaded: the folder, or the one file in it."""
         return str(self.folder / self.part.file if self.part.file else self.folder)
+
+    def under_way(self) -> Iterator[tuple[Path, os.stat_result]]:
+        """The files that the hub's client has begun, of this repository."""
+        for path in (self.folder.parent.parent / "blobs").glob("*.incomplete"):
+            with suppress(FileNotFoundError):  # it has become whole
+                yield path, path.stat()
 
 
 def survey(spec: ModelSpec) -> list[Holding]:
@@ -59,21 +72,29 @@ def survey(spec: ModelSpec) -> list[Holding]:
     be on this machine and is not.
     """
     holdings = []
-    for part in parts_of(spec):
-        if part.weights.revision is None:
-            _look(part, Path(part.weights.source))
-        else:
-            holdings.append(_holding(part, part.weights.revision))
+    with _of_the_disk():
+        for part in parts_of(spec):
+            if part.weights.revision is None:
+                _look(part, Path(part.weights.source))
+            else:
+                holdings.append(_holding(part, part.weights.revision))
     return holdings
 
 
 def with_weights_here(spec: ModelSpec, told: Told = lambda here, whole: None) -> ModelSpec:
     """`spec` with every source on this machine, fetched where it was not. Raises WeightsMissing."""
-    holdings = survey(spec)
-    missing = [holding for holding in holdings if holding.here_bytes < holding.size_bytes]
-    if missing:
-        _fetch(missing, told)
-    for holding in holdings:
+    fetch = _Fetch(spec)
+    fetch.start()
+    most = 0
+    while fetch.is_alive():
+        if fetch.missing:
+            most = max(most, sum(holding.so_far_bytes for holding in fetch.missing))
+        told(most, fetch.whole_bytes)
+        fetch.join(_LOOK_EVERY_SECONDS)
+    if fetch.failure is not None:
+        raise fetch.failure
+    told(fetch.whole_bytes, fetch.whole_bytes)
+    for holding in fetch.holdings:
         spec = holding.part.moved(spec, holding.source)
     return spec
 
@@ -82,7 +103,7 @@ def commit_of(repository: str, revision: str = "main") -> str:
     """The commit that a branch or tag of a repository is at now. Raises WeightsMissing."""
     from huggingface_hub import HfApi
 
-    with _reasons(repository):
+    with _of_the_hub(repository):
         return str(HfApi().model_info(repository, revision=revision).sha)
 
 
@@ -93,11 +114,39 @@ def cache_folder() -> Path:
     return Path(HF_HUB_CACHE)
 
 
+class _Fetch(threading.Thread):
+    """Fetches what is not here of a model. A daemon: it keeps no process from ending."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(name="fetch", daemon=True)
+        self.spec = spec
+        self.holdings: list[Holding] = []
+        self.missing: list[Holding] = []
+        self.whole_bytes = 0
+        self.failure: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._fetch()
+        except BaseException as failure:  # it is raised where somebody waits for it
+            self.failure = failure
+
+    def _fetch(self) -> None:
+        self.holdings = survey(self.spec)
+        missing = [held for held in self.holdings if held.here_bytes < held.size_bytes]
+        self.whole_bytes = sum(holding.size_bytes for holding in missing)
+        self.missing = missing
+        with _of_the_disk():
+            if missing:
+                _make_room(missing)
+            for holding in missing:
+                _fetch_part(holding)
+
+
 def _look(part: Part, source: Path) -> None:
     """Raise WeightsMissing where a part that is to be on this machine isn't there in full."""
     if source.is_dir():
-        files = (path for path in source.rglob("*") if path.is_file())
-        part.wanted([path.relative_to(source).as_posix() for path in files])
+        part.wanted(_files_in(source))
     elif not source.exists():
         raise WeightsMissing(
             f"there is no {source}; and to be one of the hub's repositories, {part.name} needs a "
@@ -106,82 +155,68 @@ def _look(part: Part, source: Path) -> None:
 
 
 def _holding(part: Part, revision: str) -> Holding:
-    """The listing is the cache's own once something of the revision was fetched."""
+    from huggingface_hub.file_download import repo_folder_name
+
+    with _of_the_hub(part.weights.source):
+        kept = repo_folder_name(repo_id=part.weights.source, repo_type="model")
+    folder = cache_folder() / kept / "snapshots" / revision
+    sizes = _listing(part.weights.source, revision, folder)
+    return Holding(part, {name: sizes[name] for name in part.wanted(sizes)}, folder)
+
+
+def _listing(repository: str, revision: str, folder: Path) -> dict[str, int]:
+    """The files of a repository and their sizes, as the cache knows them, or else the hub.
+
+    Where neither does, what is in the cache's folder counts as all of them.
+    """
     from huggingface_hub import HfApi, get_cached_repo_tree
     from huggingface_hub.errors import CachedRepoTreeNotFoundError
-    from huggingface_hub.file_download import repo_folder_name
     from huggingface_hub.hf_api import RepoFile
 
-    repository = part.weights.source
-    with _reasons(repository):
-        try:
-            entries = get_cached_repo_tree(repository, revision=revision)
-        except CachedRepoTreeNotFoundError:
-            found = HfApi().list_repo_tree(repository, recursive=True, revision=revision)
-            entries = [entry for entry in found if isinstance(entry, RepoFile)]
-    sizes = {entry.path: entry.size for entry in entries}
-    kept = cache_folder() / repo_folder_name(repo_id=repository, repo_type="model")
-    return Holding(
-        part, {name: sizes[name] for name in part.wanted(sizes)}, kept / "snapshots" / revision
-    )
+    try:
+        with _of_the_hub(repository):
+            try:
+                entries = get_cached_repo_tree(repository, revision=revision)
+            except CachedRepoTreeNotFoundError:
+                found = HfApi().list_repo_tree(repository, recursive=True, revision=revision)
+                entries = [entry for entry in found if isinstance(entry, RepoFile)]
+    except WeightsMissing as missing:
+        if missing.final or not folder.is_dir():
+            raise
+        return {name: (folder / name).stat().st_size for name in _files_in(folder)}
+    return {entry.path: entry.size for entry in entries}
 
 
-def _fetch(missing: list[Holding], told: Told) -> None:
-    """Fetch in a thread of its own, and meanwhile look how far it is, whoever fetches it."""
-    whole = sum(holding.size_bytes for holding in missing)
-    for holding in missing:
-        _remove_remains(holding)
-    _check_space(whole - sum(holding.here_bytes for holding in missing))
-    failures: list[WeightsMissing] = []
-
-    def fetch() -> None:
-        try:
-            for holding in missing:
-                _fetch_one(holding.part.weights, list(holding.sizes))
-        except WeightsMissing as failure:
-            failures.append(failure)
-
-    thread = threading.Thread(target=fetch, name="fetch", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        told(min(whole, sum(_so_far(holding) for holding in missing)), whole)
-        thread.join(_LOOK_EVERY_SECONDS)
-    if failures:
-        raise failures[0]
-    told(whole, whole)
+def _files_in(folder: Path) -> list[str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return [path.relative_to(folder).as_posix() for path in files]
 
 
-def _fetch_one(weights: Weights, names: list[str]) -> None:
-    from huggingface_hub import snapshot_download
+def _fetch_part(holding: Holding) -> None:
+    from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
-    with _reasons(weights.source):
-        # Names are taken as patterns, of which none has a special character.
-        snapshot_download(weights.source, revision=weights.revision, allow_patterns=names)
+    repository, revision = holding.part.weights.source, holding.part.weights.revision
+    smallest, *others = sorted(holding.sizes, key=lambda name: holding.sizes[name])
+    with _of_the_hub(repository):
+        # This one keeps the listing too, but its threads would keep a process from ending.
+        snapshot_download(repository, revision=revision, allow_patterns=[glob.escape(smallest)])
+        for name in others:
+            hf_hub_download(repository, name, revision=revision)
+    if holding.here_bytes < holding.size_bytes:
+        raise WeightsMissing(f"{repository} did not come in full", retryable=True)
 
 
-def _so_far(holding: Holding) -> int:
-    """Bytes that are here of a part, those of files under way included."""
-    return holding.here_bytes + sum(found.st_size for _, found in _under_way(holding))
-
-
-def _remove_remains(holding: Holding) -> None:
-    """What processes left that were killed amid a file: nobody goes on with it."""
-    for path, found in _under_way(holding):
-        if time.time() - found.st_mtime > _REMAINS_AFTER_SECONDS:
-            path.unlink(missing_ok=True)
-
-
-def _under_way(holding: Holding) -> Iterator[tuple[Path, os.stat_result]]:
-    for path in (holding.folder.parent.parent / "blobs").glob("*.incomplete"):
-        with suppress(FileNotFoundError):  # it has become whole
-            yield path, path.stat()
-
-
-def _check_space(needed_bytes: int) -> None:
+def _make_room(missing: list[Holding]) -> None:
+    """Remove what killed processes left half done, and see that the rest fits on the disk."""
+    for holding in missing:
+        for path, found in holding.under_way():
+            if time.time() - found.st_mtime > _DEAD_AFTER_SECONDS:
+                path.unlink(missing_ok=True)
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
+    needed_bytes = sum(holding.size_bytes - holding.so_far_bytes for holding in missing)
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < needed_bytes:
         raise WeightsMissing(
@@ -191,9 +226,19 @@ def _check_space(needed_bytes: int) -> None:
 
 
 @contextmanager
-def _reasons(repository: str) -> Iterator[None]:
+def _of_the_disk() -> Iterator[None]:
+    """A block whose own OSErrors can only be the cache's, or a source's."""
+    try:
+        yield
+    except OSError as error:
+        raise WeightsMissing(f"weights can't be kept in {cache_folder()}: {error}") from error
+
+
+@contextmanager
+def _of_the_hub(repository: str) -> Iterator[None]:
     """A block that asks the hub: what it answers, in words for who runs the deployment."""
     from httpx2 import HTTPError
+    from huggingface_hub.constants import is_offline_mode
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
@@ -206,15 +251,17 @@ def _reasons(repository: str) -> Iterator[None]:
         yield
     except GatedRepoError as error:
         reason = f"{repository} is for those whom its owners let in: set HF_TOKEN to such a token"
-        raise WeightsMissing(reason) from error
+        raise WeightsMissing(reason, final=True) from error
     except RepositoryNotFoundError as error:
         reason = f"the hub has no {repository}, or hides it from who has no HF_TOKEN for it"
-        raise WeightsMissing(reason) from error
+        raise WeightsMissing(reason, final=True) from error
     except RevisionNotFoundError as error:
-        raise WeightsMissing(f"{repository} has no such revision") from error
+        raise WeightsMissing(f"{repository} has no such revision", final=True) from error
     except HFValidationError as error:
-        raise WeightsMissing(f"{repository} is no name of a repository of the hub") from error
-    except (HTTPError, OfflineModeIsEnabled, FileNotFoundError) as error:
+        reason = f"{repository} is no name of a repository of the hub"
+        raise WeightsMissing(reason, final=True) from error
+    # A RuntimeError is how its client for large files fails.
+    except (HTTPError, OfflineModeIsEnabled, FileNotFoundError, RuntimeError) as error:
         first, *_ = str(error).splitlines() or [type(error).__name__]
         reason = f"{repository} is not here in full, and the hub does not help: {first}"
-        raise WeightsMissing(reason, retryable=True) from error
+        raise WeightsMissing(reason, retryable=not is_offline_mode()) from error

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from core.contract.models import ModelSpec
-from core.contract.weights import Weights
+from core.contract.weights import AdapterSource, MergedLora, Source, Weights
 
 _COMPONENTS = {
     "sd1": ("unet", "text_encoder", "vae"),
@@ -25,11 +25,15 @@ _WEIGHTS = re.compile(
 
 
 class WeightsMissing(Exception):
-    """Weights are not here and can't be fetched; its message is for who runs the deployment."""
+    """Weights are not here and can't be fetched; its message is for who runs the deployment.
 
-    def __init__(self, reason: str, *, retryable: bool = False) -> None:
+    retryable: they may be later. final: the hub says so, not that it can't be asked.
+    """
+
+    def __init__(self, reason: str, *, retryable: bool = False, final: bool = False) -> None:
         super().__init__(reason)
         self.retryable = retryable
+        self.final = final
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Part:
 
     name: str
     """What a message calls it, such as `adapter snail`."""
-    weights: Weights
+    weights: Source
     wanted: Callable[[Iterable[str]], list[str]]
     """Of a repository's files, those that it is. Raises WeightsMissing where some are missing."""
     moved: Callable[[ModelSpec, str], ModelSpec]
@@ -52,7 +56,7 @@ def parts_of(spec: ModelSpec) -> list[Part]:
     components = [name for name in _COMPONENTS[spec.family] if name != "vae" or spec.vae is None]
     found = [Part(spec.name, spec, lambda names: _pipeline(spec, components, names), _moved)]
     for name in ("vae", "lora", "depth_estimator"):
-        weights: Weights | None = getattr(spec, name)
+        weights: Weights | MergedLora | None = getattr(spec, name)
         if weights is not None:
             found.append(_beside(name, weights, (name,)))
     for group in ("controls", "adapters"):
@@ -61,7 +65,9 @@ def parts_of(spec: ModelSpec) -> list[Part]:
     return found
 
 
-def _beside(name: str, weights: Weights, place: tuple[str, ...]) -> Part:
+def _beside(
+    name: str, weights: Weights | MergedLora | AdapterSource, place: tuple[str, ...]
+) -> Part:
     """A part that the spec names at `place`, an attribute or an entry of one."""
 
     def moved(spec: ModelSpec, source: str) -> ModelSpec:
@@ -70,9 +76,9 @@ def _beside(name: str, weights: Weights, place: tuple[str, ...]) -> Part:
         value = getattr(spec, field) | {entry[0]: here} if entry else here
         return spec.model_copy(update={field: value})
 
-    file: str | None = getattr(weights, "file", None)
-    if file is None:
+    if isinstance(weights, Weights):
         return Part(name, weights, lambda names: _network(weights, names), moved)
+    file = weights.file
     return Part(name, weights, lambda names: _single(weights, file, names), moved, file)
 
 
@@ -105,7 +111,7 @@ def _network(weights: Weights, names: Iterable[str], folder: str = "") -> list[s
     return [str(path) for path in inside if path.suffix == ".json"] + chosen
 
 
-def _single(weights: Weights, file: str, names: Iterable[str]) -> list[str]:
+def _single(weights: Source, file: str, names: Iterable[str]) -> list[str]:
     if file not in names:
         raise WeightsMissing(f"{weights.source} has no {file}")
     return [file]

@@ -105,8 +105,9 @@ def test_more_steps_than_a_model_takes_are_refused_with_its_limit() -> None:
         "tiny-world draws in 1 to 8 steps, not in 9.",
     )
     transfer = {"structure": {"upload": UPLOAD}, "appearance": {"upload": UPLOAD}, "domain": "cat"}
+    assert AppearanceTransferRequest.model_validate(transfer).resolve(few).steps == 8
     with pytest.raises(InvalidRequest) as refused:
-        AppearanceTransferRequest.model_validate(transfer).resolve(few)
+        AppearanceTransferRequest.model_validate(transfer | {"steps": 9}).resolve(few)
     assert refused.value.errors[0].pointer == "/steps"
 
 

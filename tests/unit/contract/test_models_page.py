@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from core.contract.models import ModelSpec, Scheduler, load_catalog
-from core.contract.weights import AdapterSource, MergedLora, Weights
+from core.contract.weights import AdapterSource, MergedLora, Source
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
@@ -23,7 +23,7 @@ FIELDS = {
     prefix + name: field
     for prefix, table in TABLES.items()
     for name, field in table.model_fields.items()
-    if not prefix or name not in Weights.model_fields
+    if not prefix or name not in Source.model_fields
 }
 
 
@@ -50,7 +50,7 @@ def test_the_models_for_a_gpu_are_of_every_family_and_each_at_one_commit() -> No
     few = [spec for spec in catalog.models.values() if spec.max_steps < 10]
     assert [spec.scheduler.timestep_spacing for spec in few] == ["trailing"]
     for spec in catalog.models.values():
-        parts = [spec, spec.vae, spec.lora, spec.depth_estimator]
+        parts: list[Source | None] = [spec, spec.vae, spec.lora, spec.depth_estimator]
         parts += [*spec.controls.values(), *spec.adapters.values()]
         assert all(part.revision for part in parts if part is not None)
         assert spec.size_fault(spec.width) is None

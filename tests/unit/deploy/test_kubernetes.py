@@ -84,7 +84,7 @@ def of_kind(*kinds: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 PODS = {
     name: workload["spec"]["template"]["spec"]
-    for name, workload in of_kind("Deployment", "StatefulSet", "Job")
+    for name, workload in of_kind("Deployment", "StatefulSet")
 }
 
 
@@ -113,15 +113,14 @@ def test_every_overlay_builds_and_what_it_builds_is_valid(overlay: str) -> None:
     on_gpu = "nvidia.com/gpu" in container["resources"]["limits"]
     assert on_gpu == (overlay == "gpu")
     assert container["env"][0]["value"] == ("cuda" if on_gpu else "cpu")
-    kinds = {document["kind"] for document in found}
-    assert kinds >= {"ScaledObject", "Job"} if on_gpu else not kinds & {"ScaledObject", "Job"}
+    assert ("ScaledObject" in {d["kind"] for d in found}) == on_gpu
     (cache,) = [v for v in worker["spec"]["template"]["spec"]["volumes"] if "models" in v["name"]]
     kept = {"persistentVolumeClaim": {"claimName": "models-cache"}}
     assert cache == {"name": "models-cache"} | (kept if on_gpu else {"emptyDir": EMPTY_CACHE})
     images = [
         container["image"]
         for document in found
-        if document["kind"] in ("Deployment", "Job")
+        if document["kind"] == "Deployment"
         for container in document["spec"]["template"]["spec"]["containers"]
     ]
     assert not on_gpu or all(image.startswith("registry.example/") for image in images)
@@ -150,15 +149,14 @@ def test_no_pod_has_rights_it_does_not_need(name: str) -> None:
         assert "memory" in container["resources"]["limits"]
 
 
-@pytest.mark.parametrize("name", ["service", "worker", "fetch-models"])
+@pytest.mark.parametrize("name", ["service", "worker"])
 def test_ours_run_as_the_user_of_the_images_and_mount_what_they_write_to(name: str) -> None:
     image = (ROOT / "Dockerfile.gpu").read_text(encoding="utf-8")
     assert f"--uid {PODS[name]['securityContext']['runAsUser']} app" in image
     (container,) = PODS[name]["containers"]
     mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
-    assert "/tmp" in mounted
-    assert ("/data" in mounted) == (name != "fetch-models")
-    assert ("/models-cache" in mounted) == (name != "service")
+    assert mounted >= {"/data", "/tmp"}
+    assert ("/models-cache" in mounted) == (name == "worker")
 
 
 @pytest.mark.parametrize("name", PODS)

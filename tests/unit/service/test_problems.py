@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+from redis import Redis
+from redis.exceptions import RedisError
 
 from core.contract.errors import AttentionPleaseError, JobError
-from service.problems import STATUSES, of_job
+from service.problems import STATUSES, broker_is_away, of_job
 
 
 def errors(base: type[AttentionPleaseError]) -> Iterator[type[AttentionPleaseError]]:
@@ -20,6 +22,55 @@ def errors(base: type[AttentionPleaseError]) -> Iterator[type[AttentionPleaseErr
 @pytest.mark.parametrize("error", list(errors(AttentionPleaseError)), ids=lambda error: error.code)
 def test_every_code_has_a_status(error: type[AttentionPleaseError]) -> None:
     assert error.code in STATUSES
+
+
+def wrong_command(redis: Redis) -> None:
+    redis.execute_command("NOTHING")
+
+
+def wrong_script(redis: Redis) -> None:
+    redis.eval("return nothing()", 0)
+
+
+def wrong_type_in_a_pipeline(redis: Redis) -> None:
+    redis.set("key", "text")
+    with redis.pipeline() as pipe:
+        pipe.lpush("key", "entry")
+        pipe.execute()
+
+
+def no_replicas_in_a_pipeline(redis: Redis) -> None:
+    redis.config_set("min-replicas-to-write", 1)
+    try:
+        with redis.pipeline() as pipe:
+            pipe.set("key", "text")
+            pipe.execute()
+    finally:
+        redis.config_set("min-replicas-to-write", 0)
+
+
+def no_rights(redis: Redis) -> None:
+    redis.acl_setuser("weak", enabled=True, passwords=["+pw"], commands=["+ping"])
+    port = redis.get_connection_kwargs()["port"]
+    Redis(port=port, username="weak", password="pw").get("key")
+
+
+@pytest.mark.parametrize(
+    ("fails", "away"),
+    [
+        (wrong_command, False),
+        (wrong_script, False),
+        (wrong_type_in_a_pipeline, False),
+        (no_replicas_in_a_pipeline, True),
+        (no_rights, True),
+    ],
+)
+def test_a_broker_that_refuses_for_a_reason_of_its_own_is_away_and_a_wrong_command_is_ours(
+    redis: Redis, fails: Callable[[Redis], None], away: bool
+) -> None:
+    with pytest.raises(RedisError) as raised:
+        fails(redis)
+    assert broker_is_away(raised.value) == away
 
 
 def test_a_code_that_a_newer_worker_wrote_can_still_be_shown() -> None:

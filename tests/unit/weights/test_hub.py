@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import torch
 from huggingface_hub import constants
 
 from core.contract.models import Family, ModelSpec
-from core.contract.weights import AdapterSource, Weights
+from core.contract.weights import AdapterSource, MergedLora, Weights
 from core.diffusion.model import DiffusionModel, load_model
 from core.weights.hub import commit_of, survey, with_weights_here
 from core.weights.parts import WeightsMissing
@@ -72,7 +74,7 @@ def test_progress_is_told_in_bytes_up_to_the_whole(hub: Hub, tmp_path: Path) -> 
     hub.seconds_a_megabyte = 4
     told: list[tuple[int, int]] = []
     with_weights_here(spec, lambda *bytes_: told.append(bytes_))
-    (whole,) = {whole for _, whole in told}
+    (whole,) = {whole for _, whole in told if whole}
     (holding,) = survey(spec)
     assert holding.here_bytes == holding.size_bytes == whole
     here = [bytes_ for bytes_, _ in told]
@@ -167,8 +169,75 @@ def test_a_hub_that_is_away_is_worth_another_try(
     hub.down = False
     survey(spec)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(WeightsMissing, match="offline mode is enabled"):
+    with pytest.raises(WeightsMissing, match="offline mode is enabled") as missing:
         with_weights_here(spec)
+    assert not missing.value.retryable, "no caller's other try makes it online"
+
+
+@pytest.mark.parametrize(
+    ("failure", "retryable"),
+    [
+        (RuntimeError("as hf_xet fails"), True),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+        (None, True),
+    ],
+)
+def test_a_fetch_that_fails_is_never_taken_for_one_that_is_done(
+    hub: Hub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: Exception | None,
+    retryable: bool,
+) -> None:
+    spec = published(hub, tmp_path / "published")
+
+    def fails(*_: object, **__: object) -> None:
+        if failure is not None:
+            raise failure
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fails)
+    told: list[tuple[int, int]] = []
+    with pytest.raises(WeightsMissing) as missing:
+        with_weights_here(spec, lambda *bytes_: told.append(bytes_))
+    assert missing.value.retryable == retryable
+    assert all(here < whole for here, whole in told if whole)
+
+
+def test_a_cache_that_keeps_no_listing_is_looked_through_where_no_hub_can_be_asked(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = published(hub, tmp_path / "published")
+    here = with_weights_here(spec)
+    shutil.rmtree(tmp_path / "cache" / "models--someone--tiny-model" / "trees")
+    monkeypatch.setattr("huggingface_hub._tree_cache._IN_MEMORY_TREE_CACHE", {})
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert with_weights_here(spec) == here
+    (Path(here.source) / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(WeightsMissing, match="unet has no weights"):
+        with_weights_here(spec)
+
+
+def test_a_cache_that_can_not_be_written_is_said(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = published(hub, tmp_path / "published")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(WeightsMissing, match=r"can't be kept in .*/file/cache: .*Not a directory"):
+        with_weights_here(spec)
+
+
+def test_a_name_with_special_characters_is_fetched(hub: Hub, tmp_path: Path) -> None:
+    spec = published(hub, tmp_path / "published")
+    (tmp_path / "lora").mkdir()
+    (tmp_path / "lora" / "my lora [v2].safetensors").write_bytes(b"weights")
+    hub.repositories["a/lora"] = tmp_path / "lora"
+    lora = MergedLora(
+        source="a/lora", revision=hub.commit("a/lora"), weight_name="my lora [v2].safetensors"
+    )
+    here = with_weights_here(spec.model_copy(update={"lora": lora}))
+    assert here.lora is not None
+    assert Path(here.lora.source).read_bytes() == b"weights"
 
 
 def test_a_disk_too_small_is_found_before_anything_is_fetched(
@@ -192,7 +261,7 @@ def test_what_killed_processes_left_half_done_is_removed(hub: Hub, tmp_path: Pat
     old, young = blobs / "a.1.incomplete", blobs / "b.2.incomplete"
     for path in (old, young):
         path.write_bytes(b"half")
-    os.utime(old, times=(time.time() - 7200,) * 2)
+    os.utime(old, times=(time.time() - 700,) * 2)
     with_weights_here(spec)
     assert not old.exists()
     assert young.exists(), "another process may be writing it"

@@ -16,7 +16,8 @@ from core import catalog
 from core.contract.errors import ModelUnavailable, NumericsFailure, OutOfMemory
 from core.contract.models import load_catalog
 from core.contract.pictures import alone
-from core.execution import Remarks, execute, loaded
+from core.diffusion.model import load_model
+from core.execution import Remarks, execute
 from core.jobs.needs import Needs
 from tests.tiny_models import models_file
 from worker import drawing as drawing_module
@@ -149,22 +150,29 @@ def test_a_model_that_does_not_fit_beside_others_takes_their_place(
     def tight(*given: Any) -> Any:
         if models.names():
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return loaded(*given)
+        return load_model(*given)
 
-    monkeypatch.setattr(warm, "loaded", tight)
+    monkeypatch.setattr(warm, "load_model", tight)
     models.get(None)
     assert models.names() == ("tiny",)
 
 
-def test_a_model_is_warm_once_it_has_drawn_and_what_that_took_is_known(
+def test_a_model_is_warm_once_it_has_drawn(
     models: WarmModels, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    memory = KnownMemory(torch.device("cpu"), 1000)
-    memory.takes = 300
-    Drawing(models, memory, Needs(redis)).warm_up("tiny")
+    drawn: list[str] = []
+
+    def run(*given: Any) -> Any:
+        for artifact, data in execute(*given):
+            drawn.append(artifact.name)
+            yield artifact, data
+
+    monkeypatch.setattr(drawing_module, "execute", run)
+    Drawing(models, KnownMemory(torch.device("cpu"), 1000), Needs(redis)).warm_up("tiny")
     assert models.names() == ("tiny",)
-    (took,) = Needs(redis).known("tiny", "StyleAlignedRequest").values()
-    assert took == 300
+    assert drawn == ["reference.png", "image-000.png", "image-001.png"]
+    # A step of two pictures says little of what jobs take.
+    assert Needs(redis).known("tiny", "StyleAlignedRequest") == {}
 
 
 def test_a_model_that_can_not_draw_is_not_warm_but_one_step_may_be_no_picture(
@@ -210,6 +218,7 @@ from core import catalog
 from core.contract.errors import ModelUnavailable, NumericsFailure, OutOfMemory
 from core.contract.models import load_catalog
 from core.contract.pictures import alone
+from core.diffusion.model import load_model
 from core.execution import Remarks
 from core.jobs.needs import Needs
 from worker.drawing import Drawing
