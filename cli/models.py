@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from importlib.util import find_spec
 from typing import Annotated, NoReturn
 
 import typer
@@ -20,13 +21,27 @@ from rich.table import Table
 
 from core.contract.models import ModelCatalog, ModelSpec, load_catalog
 from core.contract.settings import Settings
-from core.weights.hub import cache_folder, commit_of, survey, with_weights_here
+from core.weights.hub import (
+    Holding,
+    cache_folder,
+    commit_of,
+    may_fetch,
+    survey,
+    with_weights_here,
+)
 from core.weights.parts import WeightsMissing
 
 app = typer.Typer(no_args_is_help=True, help="The models of the models file, and their weights.")
 console = Console()
 
 Names = Annotated[list[str] | None, typer.Argument(help="Of models. Default: all.")]
+
+
+@app.callback()
+def for_workers() -> None:
+    """Weights are for workers: where none runs, what fetches them is not installed."""
+    if find_spec("huggingface_hub") is None:
+        _fail("huggingface_hub is not installed: this is for machines with workers.")
 
 
 @app.command("list")
@@ -81,7 +96,7 @@ def pin(
 
 
 def _show(bar: Progress, task: TaskID, here_bytes: int, whole_bytes: int) -> None:
-    bar.update(task, completed=here_bytes, total=whole_bytes)
+    bar.update(task, completed=here_bytes, total=whole_bytes or None)
 
 
 def weights_of(catalog: ModelCatalog) -> Iterator[tuple[ModelSpec, str, bool]]:
@@ -89,27 +104,25 @@ def weights_of(catalog: ModelCatalog) -> Iterator[tuple[ModelSpec, str, bool]]:
 
     A hub that is away is asked once: each time takes half a minute.
     """
-    away = None
+    ask = True
     for spec in catalog.models.values():
         try:
-            told = away or _what_is_here(spec)
+            told, fine = _what_is_here(survey(spec, ask=ask))
         except WeightsMissing as missing:
-            told = str(missing)
-            away = told if missing.retryable else None
-            yield spec, told, False
-        else:
-            yield spec, told, not away
+            told, fine = str(missing), False
+            ask = ask and not missing.retryable
+        yield spec, told, fine
 
 
-def _what_is_here(spec: ModelSpec) -> str:
-    holdings = survey(spec)
+def _what_is_here(holdings: list[Holding]) -> tuple[str, bool]:
     whole = sum(holding.size_bytes for holding in holdings)
     here = sum(holding.here_bytes for holding in holdings)
     if not holdings:
-        return "here"
+        return "here", True
     if here == whole:
-        return f"here, {whole / 1e9:.2f} GB"
-    return f"{here / 1e9:.2f} of {whole / 1e9:.2f} GB are here, the rest is fetched when first used"
+        return f"here, {whole / 1e9:.2f} GB", True
+    rest = "the rest is fetched when first used" if may_fetch() else "and HF_HUB_OFFLINE is set"
+    return f"{here / 1e9:.2f} of {whole / 1e9:.2f} GB are here, {rest}", may_fetch()
 
 
 def _catalog() -> ModelCatalog:

@@ -412,7 +412,7 @@ class AppearanceTransferRequest(TypedDict):
     skip_steps: NotRequired[int | None]
     """Noisiest steps that are left out. Fewer give the appearance more say and the shape less; too many leave the structure as it was. Default: 32 of 100."""
     steps: NotRequired[int | None]
-    """Steps of the whole schedule. Default: 100 as in the paper, 25 below 512 px."""
+    """Steps of the whole schedule. Default: 100 as in the paper, 25 below 512 px, and no more than the model takes."""
     structure: Upload | InlineImage | LinkedImage
     """The picture whose shapes and layout are kept."""
     swap_guidance_scale: NotRequired[float | None]

@@ -174,13 +174,13 @@ def unavailable(detail: str) -> Iterator[None]:
     """A block that loads weights: what is wrong with them raises ModelUnavailable."""
     try:
         yield
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, LookupError, SafetensorError) as error:
         log.error("%s %s", detail, error)  # callers are told of no path
         raise ModelUnavailable(detail) from error
     except RuntimeError as error:
-        if "size mismatch" not in str(error):  # of another architecture
+        if "size mismatch" not in str(error):
             raise
-        log.error("%s %s", detail, error)
+        log.error("%s It is of another architecture.", detail)
         raise ModelUnavailable(detail) from error
 
 

@@ -65,11 +65,11 @@ class Holding:
                 yield path, path.stat()
 
 
-def survey(spec: ModelSpec) -> list[Holding]:
+def survey(spec: ModelSpec, *, ask: bool = True) -> list[Holding]:
     """What is here of the parts of a model that come from the hub.
 
-    The first look at a repository asks the hub. Raises WeightsMissing, also for a part that is to
-    be on this machine and is not.
+    ask: whether the hub may be asked, which the first look at a repository wants. Raises
+    WeightsMissing, also for a part that is to be on this machine and is not.
     """
     holdings = []
     with _of_the_disk():
@@ -77,7 +77,7 @@ def survey(spec: ModelSpec) -> list[Holding]:
             if part.weights.revision is None:
                 _look(part, Path(part.weights.source))
             else:
-                holdings.append(_holding(part, part.weights.revision))
+                holdings.append(_holding(part, part.weights.revision, ask))
     return holdings
 
 
@@ -105,6 +105,13 @@ def commit_of(repository: str, revision: str = "main") -> str:
 
     with _of_the_hub(repository):
         return str(HfApi().model_info(repository, revision=revision).sha)
+
+
+def may_fetch() -> bool:
+    """Whether the network may be used."""
+    from huggingface_hub.constants import is_offline_mode
+
+    return not is_offline_mode()
 
 
 def cache_folder() -> Path:
@@ -154,17 +161,17 @@ def _look(part: Part, source: Path) -> None:
         )
 
 
-def _holding(part: Part, revision: str) -> Holding:
+def _holding(part: Part, revision: str, ask: bool) -> Holding:
     from huggingface_hub.file_download import repo_folder_name
 
     with _of_the_hub(part.weights.source):
         kept = repo_folder_name(repo_id=part.weights.source, repo_type="model")
     folder = cache_folder() / kept / "snapshots" / revision
-    sizes = _listing(part.weights.source, revision, folder)
+    sizes = _listing(part.weights.source, revision, folder, ask)
     return Holding(part, {name: sizes[name] for name in part.wanted(sizes)}, folder)
 
 
-def _listing(repository: str, revision: str, folder: Path) -> dict[str, int]:
+def _listing(repository: str, revision: str, folder: Path, ask: bool) -> dict[str, int]:
     """The files of a repository and their sizes, as the cache knows them, or else the hub.
 
     Where neither does, what is in the cache's folder counts as all of them.
@@ -178,6 +185,8 @@ def _listing(repository: str, revision: str, folder: Path) -> dict[str, int]:
             try:
                 entries = get_cached_repo_tree(repository, revision=revision)
             except CachedRepoTreeNotFoundError:
+                if not ask:
+                    raise FileNotFoundError("it was not asked") from None
                 found = HfApi().list_repo_tree(repository, recursive=True, revision=revision)
                 entries = [entry for entry in found if isinstance(entry, RepoFile)]
     except WeightsMissing as missing:
@@ -238,7 +247,6 @@ def _of_the_disk() -> Iterator[None]:
 def _of_the_hub(repository: str) -> Iterator[None]:
     """A block that asks the hub: what it answers, in words for who runs the deployment."""
     from httpx2 import HTTPError
-    from huggingface_hub.constants import is_offline_mode
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
@@ -264,4 +272,4 @@ def _of_the_hub(repository: str) -> Iterator[None]:
     except (HTTPError, OfflineModeIsEnabled, FileNotFoundError, RuntimeError) as error:
         first, *_ = str(error).splitlines() or [type(error).__name__]
         reason = f"{repository} is not here in full, and the hub does not help: {first}"
-        raise WeightsMissing(reason, retryable=not is_offline_mode()) from error
+        raise WeightsMissing(reason, retryable=may_fetch()) from error

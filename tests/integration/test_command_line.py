@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.util
 import json
 import sys
 from importlib.metadata import PackageNotFoundError
@@ -143,6 +144,50 @@ def test_doctor_says_when_the_service_would_refuse_to_listen(
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 1
     assert "keys new" in result.output
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("WARM_MODELS", '["other"]', "WARM_MODELS names other"),
+        ("MAX_MODELS", "1", "MAX_MODELS is 1, and 2 models of a pool are to be warm"),
+    ],
+)
+def test_doctor_says_when_a_worker_could_not_begin_as_it_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_models: Path,
+    tmp_path: Path,
+    setting: str,
+    value: str,
+    said: str,
+) -> None:
+    text = tiny_models.read_text().replace(
+        'source = "tiny"', f'source = "{tiny_models.parent}/tiny"'
+    )
+    table = text[text.index("[models.tiny]") :] + "warm = true\n"
+    (tmp_path / "models.toml").write_text(
+        f"{text}warm = true\n{table.replace('[models.tiny]', '[models.twin]')}"
+    )
+    monkeypatch.setenv("ATTENTION_PLEASE_MODELS_FILE", str(tmp_path / "models.toml"))
+    monkeypatch.setenv(f"ATTENTION_PLEASE_{setting}", value)
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert said in result.output.replace("\n", " ")
+
+
+def test_models_are_for_machines_with_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+
+    def without(name: str) -> object:
+        return None if name in ("huggingface_hub", "torch") else found(name)
+
+    monkeypatch.setattr("cli.models.find_spec", without)
+    monkeypatch.setattr("cli.doctor.find_spec", without)
+    listed = CliRunner().invoke(app, ["models", "list"])
+    assert listed.exit_code == 1
+    assert "huggingface_hub is not installed" in listed.output
+    examined = CliRunner().invoke(app, ["doctor"])
+    assert "ok      models: tiny; their weights are for workers to have" in examined.output
 
 
 def test_doctor_names_the_extra_that_traces_want(monkeypatch: pytest.MonkeyPatch) -> None:

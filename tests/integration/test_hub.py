@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -161,7 +162,7 @@ def test_a_worker_without_a_network_serves_what_was_fetched_and_says_what_was_no
         assert job["status"] == "succeeded", job["error"]
         body |= {"model": "two"}
         error = client.post("/v1/style-aligned", json=body, headers=WAIT).json()["error"]
-        assert (error["code"], error["retryable"]) == ("model-unavailable", True)
+        assert (error["code"], error["retryable"]) == ("model-unavailable", False)
         assert error["detail"] == "The weights of two are not here."
         log = (tmp_path / "data" / "logs" / "worker-0.log").read_text()
         assert "stable/two is not here in full" in log
@@ -170,6 +171,35 @@ def test_a_worker_without_a_network_serves_what_was_fetched_and_says_what_was_no
     assert "ok      model xl: sdxl, 64 x 64, here, 0.00 GB" in examined.stdout
     assert "missing model two: sd2, 64 x 64, stable/two is not here in full" in examined.stdout
     assert hub.asked == []
+
+
+def test_what_is_here_is_fine_though_the_hub_is_away_and_half_a_model_is_not_without_it(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command(tmp_path, hub, "models", "fetch", "two").returncode == 0  # not the first one
+    monkeypatch.setattr(hub, "offline", True)
+    told = command(tmp_path, hub, "doctor").stdout
+    assert "missing model xl: sdxl, 64 x 64, stable/xl is not here in full" in told
+    assert "ok      model two: sd2, 64 x 64, here" in told
+    (weights,) = (tmp_path / "cache").rglob("unet/*.safetensors")
+    weights.unlink()
+    told = command(tmp_path, hub, "doctor").stdout
+    assert "missing model two" in told
+    assert "GB are here, and HF_HUB_OFFLINE is set" in told
+
+
+def test_ctrl_c_ends_a_fetch_at_once(hub: Hub, tmp_path: Path) -> None:
+    hub.seconds_a_megabyte = 60
+    variables = {"ATTENTION_PLEASE_MODELS_FILE": str(models_file(tmp_path, hub))}
+    with subprocess.Popen(
+        [sys.executable, "-m", "cli.main", "models", "fetch"],
+        env=os.environ | hub.environment(tmp_path / "cache") | variables,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as fetching:
+        until("a large file", lambda: any(".safetensors" in path for path in hub.asked))
+        fetching.send_signal(signal.SIGINT)
+        assert fetching.wait(5) != 0
 
 
 def test_the_commands_say_what_is_wrong(hub: Hub, tmp_path: Path) -> None:

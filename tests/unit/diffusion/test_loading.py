@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import EulerDiscreteScheduler
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from core.contract.errors import ModelUnavailable
 from core.contract.models import Family, ModelSpec, Scheduler
-from core.contract.weights import MergedLora, Weights
+from core.contract.weights import LORA_FILE, AdapterSource, MergedLora, Weights
 from core.diffusion.adapters import adapted
 from core.diffusion.denoise import Guidance, denoise, guided, scheduler_for, starting_noise
 from core.diffusion.images import decode_image, decode_pixels, encode_image
@@ -78,6 +79,43 @@ def test_few_steps_begin_at_the_noisiest_timestep(model: DiffusionModel) -> None
         timesteps = scheduler_for(few, steps).timesteps
         assert (len(timesteps), int(timesteps[0])) == (steps, 999)
         assert int(timesteps.min()) >= 0
+
+
+def test_few_steps_without_guidance_are_those_of_euler(model: DiffusionModel) -> None:
+    few = loaded(model.spec, scheduler=Scheduler(timestep_spacing="trailing"), max_steps=8)
+    euler = loaded(model.spec).pipeline
+    euler.scheduler = EulerDiscreteScheduler.from_config(
+        few.pipeline.scheduler.config, timestep_spacing="trailing", final_sigmas_type="zero"
+    )
+    noise = starting_noise(few, 3, 64, 64)
+    # Euler wants its noise as strong as at its first step, where DDIM takes it as it is.
+    euler.scheduler.set_timesteps(4)
+    sigma = float(euler.scheduler.sigmas[0])
+    scaled = noise * sigma / float(euler.scheduler.init_noise_sigma)
+    drawn_by_euler = euler(
+        "a cat", latents=scaled, num_inference_steps=4, guidance_scale=1.0, height=64, width=64
+    ).images[0]
+    ours = np.asarray(drawn(few, steps=4, scale=1.0), dtype=float)
+    assert np.abs(ours - np.asarray(drawn_by_euler, dtype=float)).mean() < 1
+
+
+def test_a_lora_of_another_model_is_said_to_be_unusable(
+    model: DiffusionModel, tmp_path: Path
+) -> None:
+    weights = load_file(Path(model.spec.adapters["drawn"].source) / LORA_FILE)
+    larger = {name: torch.cat([value, value], dim=-1) for name, value in weights.items()}
+    elsewhere = {name.replace("_blocks.", "_parts."): value for name, value in weights.items()}
+    unpaired = {name: value for name, value in weights.items() if "lora_A" in name}
+    for number, wrong in enumerate((larger, elsewhere, unpaired)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        save_file(wrong, folder / LORA_FILE)
+        with pytest.raises(ModelUnavailable):
+            loaded(model.spec, lora=MergedLora(source=str(folder)))
+        adapter = AdapterSource(kind="lora", source=str(folder))
+        with pytest.raises(ModelUnavailable), adapted(model, [(adapter, 1.0)]):
+            pass
+        assert not [name for name, _ in model.unet.named_modules() if "lora" in name]
 
 
 def test_pickled_weights_are_refused(model: DiffusionModel, tmp_path: Path) -> None:

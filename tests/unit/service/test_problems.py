@@ -25,7 +25,7 @@ def test_every_code_has_a_status(error: type[AttentionPleaseError]) -> None:
 
 
 def wrong_command(redis: Redis) -> None:
-    redis.execute_command("NOTHING")
+    redis.execute_command("NOTHING")  # type: ignore[no-untyped-call]
 
 
 def wrong_script(redis: Redis) -> None:

@@ -8,7 +8,7 @@ import weakref
 import pytest
 import torch
 
-from core.contract.errors import InvalidRequest
+from core.contract.errors import InvalidRequest, ModelUnavailable
 from core.contract.models import ModelCatalog
 from tests.tiny_models import save_tiny, spec_of
 from worker.warm import WarmModels
@@ -42,6 +42,17 @@ def test_the_least_recently_used_makes_room_and_its_memory_is_free(catalog: Mode
     assert models.get("a") is kept
     models.get("b")
     assert models.names() == ("a", "b")
+
+
+def test_a_model_that_does_not_come_takes_no_others_place(catalog: ModelCatalog) -> None:
+    gone = catalog.models["a"].model_copy(update={"name": "gone", "source": "/nowhere"})
+    models = WarmModels(
+        catalog.model_copy(update={"models": catalog.models | {"gone": gone}}), CPU, 1
+    )
+    models.get("a")
+    with pytest.raises(ModelUnavailable, match="The weights of gone are not here"):
+        models.get("gone")
+    assert models.names() == ("a",)
 
 
 def test_a_model_that_is_not_known_makes_no_room(catalog: ModelCatalog) -> None:
