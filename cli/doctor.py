@@ -81,7 +81,7 @@ def _models(settings: Settings) -> list[Finding]:
     if unknown := sorted(set(settings.warm_models or ()) - set(catalog.models)):
         detail = f"WARM_MODELS names {unknown[0]}, of which {settings.models_file} does not tell"
         return [Finding("models", False, detail)]
-    warm = [catalog.warm_in(pool) for pool in catalog.pools(settings.pool)]
+    warm = [settings.warm_models or catalog.warm_in(pool) for pool in catalog.pools(settings.pool)]
     if settings.max_models is not None and (most := max(map(len, warm))) > settings.max_models:
         detail = f"MAX_MODELS is {settings.max_models}, and {most} models of a pool are to be warm"
         return [Finding("models", False, detail)]

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from redis.exceptions import RedisError
-from rich.console import Console
 from rich.table import Column, Table
 
+from cli.terminal import console, fail, read_settings
 from core.contract.errors import AttentionPleaseError
 from core.contract.jobs import new_job_id
-from core.contract.settings import Settings
 from core.jobs.broker import connect
 from core.jobs.dead import dead, send_again
 from core.jobs.store import JobStore
 
 app = typer.Typer(no_args_is_help=True, help="Jobs that failed by no fault of their submitters.")
-console = Console()
 
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
 
@@ -42,7 +40,7 @@ def show(job_id: JobId) -> None:
     try:
         job = _store().get(job_id)
     except AttentionPleaseError as error:
-        _fail(error.detail)
+        fail(error.detail)
     typer.echo(json.dumps(job.model_dump(mode="json"), indent=2, ensure_ascii=False))
 
 
@@ -52,19 +50,14 @@ def again(job_id: JobId) -> None:
     try:
         job = send_again(_store(), job_id)
     except AttentionPleaseError as error:
-        _fail(error.detail)
+        fail(error.detail)
     typer.echo(job.id)
 
 
 def _store() -> JobStore:
-    redis = connect(Settings().redis_url)
+    redis = connect(read_settings().redis_url)
     try:
         redis.ping()
     except RedisError:
-        _fail("No broker answers at ATTENTION_PLEASE_REDIS_URL.")
+        fail("No broker answers at ATTENTION_PLEASE_REDIS_URL.")
     return JobStore(redis)
-
-
-def _fail(message: str) -> NoReturn:
-    console.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(1)

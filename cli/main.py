@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
-from pydantic_settings import SettingsError
-from rich.console import Console
 from rich.markup import escape
 
 from cli.jobs import app as jobs
 from cli.models import app as models
-from core.contract.settings import Settings
+from cli.terminal import console, fail, read_settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,7 +27,6 @@ keys = typer.Typer(no_args_is_help=True, help="API keys.")
 app.add_typer(keys, name="keys")
 app.add_typer(jobs, name="jobs")
 app.add_typer(models, name="models")
-console = Console()
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
 Port = Annotated[int | None, typer.Option(min=0, max=65_535, help="Port to listen on.")]
@@ -47,7 +44,7 @@ def up(
     from cli.local import LocalStack, StackFailed
     from service.server import UnguardedAddress
 
-    settings = _settings(host=host, port=port, data_dir=data_dir)
+    settings = read_settings(host=host, port=port, data_dir=data_dir)
     try:
         with LocalStack(settings, workers=workers, console=console) as stack:
             console.print(f"[green]Ready[/green] at {stack.url}  (docs at {stack.url}/docs)")
@@ -61,7 +58,7 @@ def up(
     except KeyboardInterrupt:
         console.print("\nStopped.")
     except (StackFailed, UnguardedAddress) as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @app.command()
@@ -71,9 +68,9 @@ def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> Non
     from service.server import serve as serve_http
 
     try:
-        serve_http(_settings(host=host, port=port, data_dir=data_dir))
+        serve_http(read_settings(host=host, port=port, data_dir=data_dir))
     except UnguardedAddress as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @app.command()
@@ -81,7 +78,7 @@ def worker(data_dir: DataDir = None) -> None:
     """Run one supervised worker. It needs a broker."""
     from worker.supervisor import main
 
-    main(_settings(data_dir=data_dir))
+    main(read_settings(data_dir=data_dir))
 
 
 @app.command()
@@ -95,7 +92,7 @@ def demo(
     try:
         run_demo(out, console)
     except (StackFailed, DemoFailed) as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @app.command()
@@ -117,9 +114,9 @@ def run(
     from core.contract.errors import AttentionPleaseError
 
     try:
-        run_request(technique, request, out, _settings(), console, image or ())
+        run_request(technique, request, out, read_settings(), console, image or ())
     except (AttentionPleaseError, OSError) as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @app.command()
@@ -140,11 +137,11 @@ def submit(
             technique, request, out, url, os.environ.get("ATTENTION_PLEASE_KEY"), console
         )
     except KeyboardInterrupt:
-        _fail("\nNo longer waiting. A job that was submitted goes on.")
+        fail("\nNo longer waiting. A job that was submitted goes on.")
     except ServiceProblem as problem:
-        _fail("\n".join([str(problem), *(f"{e.pointer}: {e.detail}" for e in problem.errors[1:])]))
+        fail("\n".join([str(problem), *(f"{e.pointer}: {e.detail}" for e in problem.errors[1:])]))
     except (ClientError, OSError, ValueError) as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @app.command()
@@ -152,7 +149,7 @@ def doctor() -> None:
     """Say what works here and what is missing."""
     from cli.doctor import examine
 
-    findings = examine(_settings())
+    findings = examine(read_settings())
     for finding in findings:
         mark = "[green]ok[/green]     " if finding.fine else "[red]missing[/red]"
         told = escape(f"{finding.what}: {finding.detail}")  # [tracing] is no markup
@@ -166,7 +163,7 @@ def healthy() -> None:
     """Exit with 0 while a worker of this machine tells the broker that it is alive, else with 1."""
     from cli.doctor import worker_here
 
-    finding = worker_here(_settings())
+    finding = worker_here(read_settings())
     typer.echo(finding.detail)
     if not finding.fine:
         raise typer.Exit(1)
@@ -186,28 +183,10 @@ def new_key(
     try:
         made = ApiKey(name=name, sha256=hashlib.sha256(key.encode()).hexdigest())
     except ValidationError:
-        _fail("A name has 1 to 40 lower-case letters, digits and hyphens.")
+        fail("A name has 1 to 40 lower-case letters, digits and hyphens.")
     typer.echo(f"The key, for `Authorization: Bearer`, shown only now:\n  {key}")
     typer.echo("For the service, among ATTENTION_PLEASE_API_KEYS, a JSON array:")
     typer.echo(f"  {made.model_dump_json(exclude_none=True)}")
-
-
-def _settings(**given: Any) -> Settings:
-    """Settings from the environment, with the options that were given on top."""
-    try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        for fault in error.errors():
-            name = f"ATTENTION_PLEASE_{fault['loc'][0]}".upper()
-            console.print(f"{name}: {fault['msg']}", style="red", markup=False, highlight=False)
-        raise typer.Exit(1) from None
-    except SettingsError as error:
-        _fail(str(error))
-
-
-def _fail(message: str) -> NoReturn:
-    console.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -19,8 +18,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from cli.terminal import console, fail, read_settings
 from core.contract.models import ModelCatalog, ModelSpec, load_catalog
-from core.contract.settings import Settings
 from core.weights.hub import (
     Holding,
     cache_folder,
@@ -32,7 +31,6 @@ from core.weights.hub import (
 from core.weights.parts import WeightsMissing
 
 app = typer.Typer(no_args_is_help=True, help="The models of the models file, and their weights.")
-console = Console()
 
 Names = Annotated[list[str] | None, typer.Argument(help="Of models. Default: all.")]
 
@@ -41,13 +39,13 @@ Names = Annotated[list[str] | None, typer.Argument(help="Of models. Default: all
 def for_workers() -> None:
     """Weights are for workers: where none runs, what fetches them is not installed."""
     if find_spec("huggingface_hub") is None:
-        _fail("huggingface_hub is not installed: this is for machines with workers.")
+        fail("huggingface_hub is not installed: this is for machines with workers.")
 
 
 @app.command("list")
 def list_models() -> None:
     """List them: what each is, its pool, and whether its weights are here."""
-    settings, catalog = Settings(), _catalog()
+    settings, catalog = read_settings(), _catalog()
     warm = {name for pool in catalog.pools(settings.pool) for name in catalog.warm_in(pool)}
     table = Table("model", "family", "pixels", "steps", "pool", "loaded", "weights")
     for spec, weights, _ in weights_of(catalog):
@@ -64,7 +62,7 @@ def fetch(names: Names = None) -> None:
     """Fetch the weights of models into the cache, so that no worker has to."""
     catalog = _catalog()
     if unknown := sorted(set(names or ()) - set(catalog.models)):
-        _fail(f"There is no model {unknown[0]}. There are: {', '.join(sorted(catalog.models))}.")
+        fail(f"There is no model {unknown[0]}. There are: {', '.join(sorted(catalog.models))}.")
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -78,7 +76,7 @@ def fetch(names: Names = None) -> None:
                 with_weights_here(catalog.models[name], partial(_show, bar, task))
                 bar.update(task, description=f"{name}: here")
     except WeightsMissing as missing:
-        _fail(str(missing))
+        fail(str(missing))
     console.print(f"Weights of the hub are in {cache_folder()}.", soft_wrap=True)
 
 
@@ -91,7 +89,7 @@ def pin(
     try:
         commit = commit_of(repository, branch)
     except WeightsMissing as missing:
-        _fail(str(missing))
+        fail(str(missing))
     typer.echo(f'source = "{repository}"\nrevision = "{commit}"')
 
 
@@ -126,13 +124,8 @@ def _what_is_here(holdings: list[Holding]) -> tuple[str, bool]:
 
 
 def _catalog() -> ModelCatalog:
-    path = Settings().models_file
+    path = read_settings().models_file
     try:
         return load_catalog(path)
     except (OSError, ValueError) as error:
-        _fail(f"{path}: {error}")
-
-
-def _fail(message: str) -> NoReturn:
-    console.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(1)
+        fail(f"{path}: {error}")

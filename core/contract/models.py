@@ -212,13 +212,16 @@ def load_catalog(path: Path) -> ModelCatalog:
     tables = document.pop("models", {})
     for name, table in tables.items():
         table["name"] = name
-        parts = [
-            table,
-            *(table[part] for part in ("vae", "lora", "depth_estimator") if part in table),
-        ]
-        parts += [*table.get("controls", {}).values(), *table.get("adapters", {}).values()]
-        for part in parts:
-            # What is no table, pydantic finds.
-            if isinstance(part, dict) and part.get("source") and "revision" not in part:
-                part["source"] = str((path.parent / part["source"]).resolve())
+        for part in _with_sources(table):
+            source = part.get("source")
+            if source and isinstance(source, str) and "revision" not in part:
+                part["source"] = str((path.parent / source).resolve())
     return ModelCatalog.model_validate(document | {"models": tables})
+
+
+def _with_sources(table: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tables of a model that name weights, its own first. What is no table, pydantic finds."""
+    groups = [table.get(name) for name in ("controls", "adapters")]
+    parts = [table.get(name) for name in ("vae", "lora", "depth_estimator")]
+    parts += [part for group in groups if isinstance(group, dict) for part in group.values()]
+    return [table, *(part for part in parts if isinstance(part, dict))]

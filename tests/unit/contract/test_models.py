@@ -72,6 +72,10 @@ def test_a_source_without_a_revision_is_a_path_beside_the_file(tmp_path: Path) -
         "steps = 9\nmax_steps = 8",
         "max_steps = 201",
         "warmth = true",
+        'controls = "edges"',
+        "adapters = { snail = 1 }",
+        "vae = {}",
+        'vae = { source = "" }',
     ],
 )
 def test_a_model_that_makes_no_sense_is_refused(tmp_path: Path, wrong: str) -> None:
