@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check chaos images format openapi tiny-world clean
+.PHONY: help setup demo up test check chaos gpu images format openapi tiny-world clean
 
 help:  ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,11 @@ check: setup  ## Format, lint, types, layers, the OpenAPI document
 
 chaos: setup  ## Kill processes at random for a quarter of an hour, and see that no job is lost
 	$(BIN)/python -m benchmarks.chaos
+
+gpu: setup  ## On a machine with a GPU: its tests, and what its kernels and jobs take
+	$(BIN)/python -m pytest tests/gpu
+	$(BIN)/python -m benchmarks.merged_attention
+	$(BIN)/python -m benchmarks.capacity --workers 1
 
 images:  ## Build the container images with buildah, without a daemon
 	deploy/build-images.sh

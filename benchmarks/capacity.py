@@ -32,9 +32,11 @@ from benchmarks.record import RESULTS, write
 from cli.local import LocalStack
 from core.contract.models import ModelSpec, load_catalog
 from core.contract.settings import Settings
+from core.diffusion.model import best_device
 
 PROMPTS = ["a house", "a cat", "a boat", "a tree"]
 A_DAY = (1_000, 10_000, 100_000)
+_NAME = "capacity-{}-{}"
 BUSY = 0.7
 """Of the time, which workers are to be busy on the average."""
 
@@ -128,9 +130,10 @@ def table(figures: Mapping[str, Mapping[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def recorded() -> dict[str, Any]:
-    """What was measured last."""
-    found: dict[str, Any] = json.loads((RESULTS / "capacity.json").read_text(encoding="utf-8"))
+def recorded(model: str, device: str) -> dict[str, Any]:
+    """What was measured last of a model on a kind of device."""
+    path = RESULTS / f"{_NAME.format(model, device)}.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 
@@ -140,7 +143,8 @@ def main(
 ) -> None:
     """Measure, print and record."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    spec = load_catalog(Settings().models_file).resolve(None)
+    settings = Settings()
+    spec = load_catalog(settings.models_file).resolve(None)
     with service(1) as (client, folder):
         found = {
             kind: measured(client, technique, body, jobs)
@@ -161,7 +165,8 @@ def main(
     }
     typer.echo(table(found))
     typer.echo(f"{workers} workers: {more:.2f} times the jobs of one")
-    write("capacity", f"--jobs {jobs} --workers {workers}", figures)
+    name = _NAME.format(spec.name, best_device(settings.device).type)
+    write("capacity", f"--jobs {jobs} --workers {workers}", figures, file=name)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import typer
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from benchmarks.record import write
 from core.attention.merged import Group, merged_attention
 from core.diffusion.model import best_device
 
@@ -59,7 +60,7 @@ def main(
     tokens: Annotated[int, typer.Option(min=1)] = 4096,
     repeat: Annotated[int, typer.Option(min=1)] = 20,
 ) -> None:
-    """Run both in turn and print the ratios of their medians."""
+    """Run both in turn; print and record the ratios of their medians."""
     device = best_device()
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     shape = (3, rows, HEADS, tokens, HEAD_DIM)
@@ -72,9 +73,15 @@ def main(
     times = {name: median(seconds for seconds, _ in runs[1:]) for name, runs in figures.items()}
     peaks = {name: max(peak for _, peak in runs[1:]) for name, runs in figures.items()}
     typer.echo(f"{device} {dtype}, {rows} rows x {HEADS} heads x {tokens} tokens x {HEAD_DIM}")
-    typer.echo(f"time   merged / concatenated: {times['merged'] / times['concatenated']:.2f}")
+    ratios = {"time": times["merged"] / times["concatenated"]}
     if peaks["concatenated"]:
-        typer.echo(f"memory merged / concatenated: {peaks['merged'] / peaks['concatenated']:.2f}")
+        ratios["memory"] = peaks["merged"] / peaks["concatenated"]
+    for what, ratio in ratios.items():
+        typer.echo(f"{what} merged / concatenated: {ratio:.2f}")
+    rounded = {what: round(ratio, 3) for what, ratio in ratios.items()}
+    document = {"dtype": str(dtype), "merged / concatenated": rounded}
+    options = f"--rows {rows} --tokens {tokens} --repeat {repeat}"
+    write("merged_attention", options, document, file=f"merged_attention-{device.type}")
 
 
 if __name__ == "__main__":

@@ -17,9 +17,16 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def write(
-    name: str, options: str, figures: Mapping[str, Any], model: DiffusionModel | None = None
+    name: str,
+    options: str,
+    figures: Mapping[str, Any],
+    model: DiffusionModel | None = None,
+    file: str | None = None,
 ) -> None:
-    """Write `results/<name>.json` for a run of `python -m benchmarks.<name> <options>`."""
+    """Write `results/<name>.json` for a run of `python -m benchmarks.<name> <options>`.
+
+    file: its name, where it is not that of the benchmark.
+    """
     device = best_device() if model is None else model.device
     record: dict[str, Any] = {
         "command": f"python -m benchmarks.{name} {options}".rstrip(),
@@ -31,4 +38,4 @@ def write(
         record["model"] = model.fingerprint
     RESULTS.mkdir(exist_ok=True)
     document = json.dumps(record | dict(figures), indent=2)
-    (RESULTS / f"{name}.json").write_text(document + "\n")
+    (RESULTS / f"{file or name}.json").write_text(document + "\n")
