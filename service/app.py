@@ -21,6 +21,7 @@ from service import (
     listing,
     metrics,
     models,
+    page,
     problems,
     techniques,
     webhooks,
@@ -54,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
             "`X-Request-Id`."
         ),
         version=API_VERSION,
+        docs_url=None,  # as `page` shows it
         redoc_url=None,
         redirect_slashes=False,
         # Spans of requests, nothing more: exporters are `core.telemetry`'s, metrics `/metrics`.
@@ -69,5 +71,6 @@ def create_app(settings: Settings) -> FastAPI:
     for part in (techniques, *of_jobs, images, models, health, metrics):
         app.include_router(part.router)
     app.webhooks.include_router(webhooks.told)
+    page.install(app)
     app.openapi = partial(document, app)  # type: ignore[method-assign]
     return app

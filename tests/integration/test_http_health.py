@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 import httpx
@@ -23,6 +24,17 @@ def worker(pool: str = "default") -> WorkerInfo:
         warm_models=("tiny-world",),
         since=datetime.now(UTC),
     )
+
+
+def test_the_page_for_people_comes_whole_from_the_service(client: httpx.Client) -> None:
+    page = client.get("/docs")
+    assert (page.status_code, page.headers["content-type"].partition(";")[0]) == (200, "text/html")
+    named = re.findall(r"(?:src|href)=\"([^\"]+)\"|url: '([^']+)'", page.text)
+    addresses = [one or other for one, other in named]
+    assert len(addresses) == 4
+    for address in addresses:
+        assert "//" not in address, "it may be where nothing else can be reached"
+        assert client.get(page.url.join(address)).status_code == 200
 
 
 def test_models_tell_what_can_be_asked_and_where_they_are_warm(
