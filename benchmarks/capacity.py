@@ -5,7 +5,7 @@
 
 The whole service on this machine, over HTTP: of each kind one job that is not counted, and then so
 many at once for one worker, from the first submission to the last end. So what lies between two
-jobs counts too. The first kind is run once more with `--workers`, which tells whether so many do as
+jobs counts too. The set is drawn once more with `--workers`, which tells whether so many do as
 much more. Prints the tables of docs/capacity.md.
 """
 
@@ -35,6 +35,7 @@ from core.contract.settings import Settings
 from core.diffusion.model import best_device
 
 PROMPTS = ["a house", "a cat", "a boat", "a tree"]
+SET: tuple[str, dict[str, Any]] = ("style-aligned", {"prompts": PROMPTS})
 A_DAY = (1_000, 10_000, 100_000)
 _NAME = "capacity-{}-{}"
 BUSY = 0.7
@@ -56,7 +57,7 @@ def kinds(client: Client, spec: ModelSpec, folder: Path) -> dict[str, tuple[str,
     wide = {"width": 2 * spec.width, "height": spec.height}
     reference = {"image": given, "prompt": "a house in blueprint style"}
     found: dict[str, tuple[str, dict[str, Any]]] = {
-        "set of 4": ("style-aligned", {"prompts": PROMPTS}),
+        "set of 4": SET,
         "set of 4, the style of a picture": (
             "style-aligned",
             {"prompts": PROMPTS, "reference": reference},
@@ -150,13 +151,10 @@ def main(
             kind: measured(client, technique, body, jobs)
             for kind, (technique, body) in kinds(client, spec, folder).items()
         }
-    with service(workers) as (client, folder):
-        first, (technique, body) = next(iter(kinds(client, spec, folder).items()))
-        measured(client, technique, body, workers)  # so that each has drawn
-        several = measured(client, technique, body, jobs * workers)
-    more = found[first]["seconds_a_job"] / several["seconds_a_job"]
+    with service(workers) as (client, _):
+        several = measured(client, *SET, jobs * workers)
+    more = found["set of 4"]["seconds_a_job"] / several["seconds_a_job"]
     figures = {
-        "threads of a worker": int(os.environ["OMP_NUM_THREADS"]),
         "model": spec.name,
         "pixels": f"{spec.width} x {spec.height}",
         "steps": spec.steps,

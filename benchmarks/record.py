@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -28,10 +29,12 @@ def write(
     file: its name, where it is not that of the benchmark.
     """
     device = best_device() if model is None else model.device
+    # Of the processes that a benchmark starts, where it says so: its own torch is loaded by then.
+    threads = os.environ.get("OMP_NUM_THREADS") or torch.get_num_threads()
     record: dict[str, Any] = {
         "command": f"python -m benchmarks.{name} {options}".rstrip(),
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {device}, {torch.get_num_threads()} thread(s)",
+        "machine": f"{platform.machine()}, {device}, {threads} thread(s)",
         "torch": torch.__version__,
     }
     if model is not None:

@@ -17,7 +17,6 @@ from worker.memory import ran_out
 
 log = logging.getLogger(__name__)
 
-
 _TELL_EVERY_SECONDS = 15.0
 
 
@@ -54,10 +53,9 @@ class WarmModels:
         Raises InvalidRequest or ModelUnavailable.
         """
         spec = self.catalog.resolve(name)
-        if spec.name not in self._loaded:
-            spec = brought(spec, told)  # the others stay for as long as this takes
         model = self._loaded.pop(spec.name, None)
         if model is None:
+            spec = brought(spec, told)  # the others stay for as long as this takes
             # Before the new one is loaded: the two need not fit beside each other.
             while self.most is not None and len(self._loaded) >= self.most:
                 self._forget(next(iter(self._loaded)))
